@@ -1,0 +1,148 @@
+//! The resources that people write: one file a kind, each the exact shape of its YAML.
+//!
+//! Every struct refuses unknown fields. A field that the contract names and that nothing enforces yet is not here, so that
+//! it is refused; [`crate::document`] turns that into a sentence which says so.
+
+pub mod bundle;
+pub mod key;
+pub mod name;
+pub mod quantity;
+pub mod server;
+pub mod tenant;
+pub mod zone;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use bundle::{BundleMember, ToolBundleSpec};
+pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
+pub use name::{BadName, Name, Uid};
+pub use quantity::{ByteSize, HumanDuration};
+pub use server::{
+    Auth, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools, NoAuth, Owner,
+    Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
+};
+pub use tenant::{CustomerSpec, TeamSpec};
+pub use zone::{AuditMode, TrustZoneSpec};
+
+/// The one `apiVersion`.
+pub const API_VERSION: &str = "portcullis/v1";
+
+/// What every resource says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Unique within the kind.
+    pub name: Name,
+    /// Free labels; descriptive only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The kinds of resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// [`TrustZoneSpec`]
+    TrustZone,
+    /// [`CustomerSpec`]
+    Customer,
+    /// [`TeamSpec`]
+    Team,
+    /// [`McpServerSpec`]
+    McpServer,
+    /// [`ToolBundleSpec`]
+    ToolBundle,
+    /// [`VirtualKeySpec`]
+    VirtualKey,
+}
+
+impl Kind {
+    /// Every kind, referenced ones before those that refer to them.
+    pub const ALL: &[Self] =
+        &[Self::TrustZone, Self::Customer, Self::Team, Self::McpServer, Self::ToolBundle, Self::VirtualKey];
+
+    /// The kind as documents spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrustZone => "TrustZone",
+            Self::Customer => "Customer",
+            Self::Team => "Team",
+            Self::McpServer => "McpServer",
+            Self::ToolBundle => "ToolBundle",
+            Self::VirtualKey => "VirtualKey",
+        }
+    }
+
+    /// The short plural of the command line: `servers`, `zones`, ….
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::TrustZone => "zones",
+            Self::Customer => "customers",
+            Self::Team => "teams",
+            Self::McpServer => "servers",
+            Self::ToolBundle => "bundles",
+            Self::VirtualKey => "keys",
+        }
+    }
+
+    /// Reads a kind from either spelling; the document's in any case, the plural with or without its `s`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| {
+            let plural = kind.plural();
+            text.eq_ignore_ascii_case(kind.as_str())
+                || text.eq_ignore_ascii_case(plural)
+                || plural.strip_suffix('s').is_some_and(|singular| text.eq_ignore_ascii_case(singular))
+        })
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One resource of any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// What it says.
+    pub spec: Spec,
+}
+
+/// The spec of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spec {
+    /// A trust zone.
+    TrustZone(TrustZoneSpec),
+    /// A customer.
+    Customer(CustomerSpec),
+    /// A team.
+    Team(TeamSpec),
+    /// An upstream server.
+    McpServer(Box<McpServerSpec>),
+    /// A virtual server.
+    ToolBundle(ToolBundleSpec),
+    /// A caller's key.
+    VirtualKey(Box<VirtualKeySpec>),
+}
+
+impl Spec {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::TrustZone(_) => Kind::TrustZone,
+            Self::Customer(_) => Kind::Customer,
+            Self::Team(_) => Kind::Team,
+            Self::McpServer(_) => Kind::McpServer,
+            Self::ToolBundle(_) => Kind::ToolBundle,
+            Self::VirtualKey(_) => Kind::VirtualKey,
+        }
+    }
+}

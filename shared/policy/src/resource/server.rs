@@ -1,0 +1,252 @@
+//! `McpServer`: an upstream MCP server of the registry.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ByteSize, HumanDuration, Name};
+
+/// The spec of an `McpServer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct McpServerSpec {
+    /// How to reach it; exactly one.
+    pub transport: Transport,
+    /// Who hosts it. Decides which addresses are allowed.
+    #[serde(default)]
+    pub hosting: Hosting,
+    /// Descriptive.
+    #[serde(default)]
+    pub environment: Environment,
+    /// Descriptive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Descriptive.
+    #[serde(default)]
+    pub tier: Tier,
+    /// The trust zone of its tools.
+    #[serde(default = "default_zone")]
+    pub zone: Name,
+    /// What its tools handle; the zone must allow each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_classes: Vec<String>,
+    /// What Portcullis presents to it.
+    #[serde(default)]
+    pub auth: Auth,
+    /// How new and changed definitions are treated.
+    #[serde(default)]
+    pub tools: ToolRules,
+    /// Bounds on each call.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The built-in zone.
+pub(crate) fn default_zone() -> Name {
+    crate::snapshot::default_zone_name()
+}
+
+/// How to reach a server: exactly one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Transport {
+    /// Streamable HTTP of either era, found out by asking.
+    StreamableHttp(StreamableHttp),
+    /// A child process of the data plane.
+    Stdio(Stdio),
+}
+
+/// Streamable HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamableHttp {
+    /// An absolute `http` or `https` URL without userinfo and fragment.
+    pub url: String,
+}
+
+/// A child process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stdio {
+    /// The program: a path, or a name to look up in PATH.
+    pub command: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Its environment beside PATH, HOME, TMPDIR and LANG.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// How many children share the calls, 1 to 16.
+    #[serde(default = "one")]
+    pub instances: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// Who hosts a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hosting {
+    /// The organisation: loopback, private addresses and plain http are allowed.
+    #[default]
+    #[serde(rename = "self")]
+    SelfHosted,
+    /// A vendor: public https only.
+    Vendor,
+}
+
+/// Descriptive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Environment {
+    Dev,
+    Stage,
+    #[default]
+    Prod,
+}
+
+/// Descriptive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Tier {
+    Gold,
+    Silver,
+    #[default]
+    Bronze,
+}
+
+/// Who answers for a server. Descriptive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// The team; free text, not a reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// How to reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+}
+
+/// What Portcullis presents to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Auth {
+    /// Nothing.
+    None(NoAuth),
+    /// One header.
+    Header(HeaderAuth),
+}
+
+/// Nothing is presented: `{}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoAuth {}
+
+/// One header is presented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HeaderAuth {
+    /// The header's name.
+    pub name: String,
+    /// Where its value comes from.
+    pub value_from: ValueFrom,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self::None(NoAuth {})
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueFrom {
+    /// The name of a secret that `secret set` keeps.
+    pub secret: Name,
+}
+
+/// How a server's definitions are treated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ToolRules {
+    /// Definitions that nobody saw before.
+    #[serde(default)]
+    pub new_tools: NewTools,
+    /// Definitions that no longer match their pin.
+    #[serde(default)]
+    pub changed_tools: ChangedTools,
+    /// What is said of single tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<ToolOverride>,
+}
+
+/// What happens to a new definition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NewTools {
+    /// It waits for a person.
+    #[default]
+    RequireApproval,
+    /// It is approved at once.
+    Approve,
+    /// It is left out.
+    Ignore,
+}
+
+/// What happens to a changed definition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangedTools {
+    /// It cannot be called until it is approved again.
+    #[default]
+    Quarantine,
+    /// The approved definition stays in use while the new one waits.
+    KeepPinned,
+    /// It is approved at once.
+    Approve,
+}
+
+/// What is said of one tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ToolOverride {
+    /// The upstream's name of the tool.
+    pub name: String,
+    /// The whole exposed name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// What the tool handles beside what the server handles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_classes: Vec<String>,
+}
+
+/// Bounds on each call to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Limits {
+    /// How long an answer may take.
+    pub timeout: HumanDuration,
+    /// How large a request may be.
+    pub max_request_bytes: ByteSize,
+    /// How large an answer may be.
+    pub max_response_bytes: ByteSize,
+    /// How many calls may run at once on one data plane.
+    pub concurrency: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: HumanDuration(Duration::from_secs(30)),
+            max_request_bytes: ByteSize(1 << 20),
+            max_response_bytes: ByteSize(4 << 20),
+            concurrency: 64,
+        }
+    }
+}

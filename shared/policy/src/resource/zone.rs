@@ -1,0 +1,31 @@
+//! `TrustZone`: a segment; who may reach the tools in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Name;
+
+/// The spec of a `TrustZone`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TrustZoneSpec {
+    /// Zones of principals that may reach this zone's tools, beside itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reachable_from: Vec<Name>,
+    /// Data classes that tools of this zone may handle; `["*"]` for all, none when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_data_classes: Vec<String>,
+    /// What a call needs of its audit record.
+    #[serde(default)]
+    pub audit: AuditMode,
+}
+
+/// What a call needs of its audit record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditMode {
+    /// A record where there is place for one.
+    BestEffort,
+    /// No call without a place for its record.
+    #[default]
+    Required,
+}

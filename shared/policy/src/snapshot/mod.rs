@@ -1,0 +1,238 @@
+//! What a snapshot holds: a flat list of entries, each with a kind, an id and a body in canonical JSON.
+//!
+//! Flat, with children that point to their parents by uid, so that one edit is one small entry, a delta is upserts and
+//! removals, and the digest of the whole can be made again from the digests of the parts.
+//!
+//! An entry holds only what was *approved*: a tool that waits or is quarantined is there by name, so that a denial can say
+//! which of these it was, and without its definition.
+
+mod digest;
+
+use std::sync::{Arc, LazyLock};
+
+use chrono::{DateTime, Utc};
+use portcullis_seal::Fingerprint;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::resource::{
+    AuditMode, Auth, BundleMember, Environment, Grant, Hosting, Limits, Name, PrincipalSpec, Tier, Transport,
+    Uid,
+};
+
+pub use digest::{SIGNATURE_PURPOSE, SnapshotDigest, signed_text};
+
+static DEFAULT_ZONE: LazyLock<Option<Name>> = LazyLock::new(|| "default".parse().ok());
+
+/// The name of the built-in zone. It reaches itself and allows every data class.
+#[must_use]
+pub fn default_zone_name() -> Name {
+    #[allow(clippy::expect_used, reason = "a constant, checked by a test; no input reaches it")]
+    DEFAULT_ZONE.clone().expect("\"default\" is a DNS label")
+}
+
+/// The number of a snapshot. Only a greater one replaces it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SnapshotVersion(pub u64);
+
+impl std::fmt::Display for SnapshotVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One entry of a snapshot. Order of variants is the order of kinds in the digest and on the wire.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Entry {
+    Zone(ZoneEntry),
+    Customer(CustomerEntry),
+    Team(TeamEntry),
+    Server(Box<ServerEntry>),
+    Tool(Box<DefinitionEntry>),
+    Prompt(Box<DefinitionEntry>),
+    Bundle(BundleEntry),
+    Key(Box<KeyEntry>),
+}
+
+/// A trust zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ZoneEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Zones of principals that may reach it, beside itself.
+    pub reachable_from: Vec<Name>,
+    /// Data classes of its tools; `["*"]` for all.
+    pub allowed_data_classes: Vec<String>,
+    /// What a call needs of its record.
+    pub audit: AuditMode,
+}
+
+/// A customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+}
+
+/// A team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeamEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Its customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Name>,
+}
+
+/// An upstream server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServerEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Its trust zone.
+    pub zone: Name,
+    /// How to reach it.
+    pub transport: Transport,
+    /// Who hosts it.
+    pub hosting: Hosting,
+    /// Descriptive.
+    pub environment: Environment,
+    /// Descriptive.
+    pub tier: Tier,
+    /// What its tools handle.
+    pub data_classes: Vec<String>,
+    /// What is presented to it: secrets by name only.
+    pub auth: Auth,
+    /// Bounds on each call.
+    pub limits: Limits,
+    /// The approved identity; absent until a person approved one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ApprovedIdentity>,
+    /// What the prober found of its protocol; absent until it answered once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedProtocol>,
+}
+
+/// What a server says of itself, as approved. A model may read it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApprovedIdentity {
+    /// The fingerprint of `{"instructions": …, "serverInfo": …}`.
+    pub pin: Fingerprint,
+    /// The upstream's `serverInfo`.
+    pub server_info: Arc<RawValue>,
+    /// The upstream's `instructions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+}
+
+/// What the prober found of a server's protocol: facts for planes, nothing that a model reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ObservedProtocol {
+    /// Whether it speaks 2026-07-28 or later.
+    pub modern: bool,
+    /// The revision in use with it.
+    pub protocol_version: String,
+    /// Its `capabilities`.
+    pub capabilities: Arc<RawValue>,
+}
+
+/// A tool or a prompt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DefinitionEntry {
+    /// The uid of its server.
+    pub server: Uid,
+    /// The upstream's name.
+    pub name: String,
+    /// The alias, for tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// What it handles beside what its server handles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_classes: Vec<String>,
+    /// Whether it may be used.
+    pub state: DefinitionState,
+}
+
+/// Whether a definition may be used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DefinitionState {
+    /// A person, or a rule, approved exactly this definition.
+    Approved {
+        /// The fingerprint of the whole definition.
+        pin: Fingerprint,
+        /// The definition as the upstream gave it, byte for byte in canonical form.
+        definition: Arc<RawValue>,
+    },
+    /// Nobody approved it yet, or somebody denied it.
+    Pending,
+    /// The upstream's definition no longer matches the pin.
+    Quarantined,
+}
+
+/// A bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Its members.
+    pub tools: Vec<BundleMember>,
+}
+
+/// A virtual key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KeyEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Hashes of the secrets that open it: one, or two while a rotation's grace lasts.
+    pub secrets: Vec<KeySecret>,
+    /// Whether it was revoked. A revoked key stays, so that its refusals can be told from unknown keys.
+    #[serde(default)]
+    pub revoked: bool,
+    /// Who calls with it.
+    pub principal: PrincipalSpec,
+    /// Its team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<Name>,
+    /// The zone of its principal.
+    pub zone: Name,
+    /// What it may reach.
+    pub grants: Vec<Grant>,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// One secret of a key: its hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KeySecret {
+    /// [`crate::secret::KeyHash`] of the secret.
+    pub hash: Fingerprint,
+    /// When this secret ends, for one that was rotated away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
