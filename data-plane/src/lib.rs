@@ -5,11 +5,17 @@
 #![forbid(unsafe_code)]
 
 pub mod authn;
+pub mod config;
 pub mod ledger;
 pub mod lists;
 pub mod ops;
 pub mod pipeline;
 pub mod probe;
+mod run;
 pub mod serve;
 pub mod sync;
 pub mod upstream;
+
+pub use config::Config;
+pub use portcullis_listen::TlsFiles;
+pub use run::{Running, StartError, start};

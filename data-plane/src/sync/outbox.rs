@@ -1,0 +1,128 @@
+//! What waits to be told to the control plane. It outlives connections, and each part of it has a bound.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_policy::resource::Uid;
+use portcullis_proto::config::v1::ProbeReport;
+use tokio::sync::Notify;
+
+use super::signals::Signal;
+
+/// Signals kept while nobody takes them; beyond it the oldest goes.
+const MAX_SIGNALS: usize = 16_384;
+/// Servers with a report or a hint that waits; the newest report of a server replaces the one before.
+const MAX_SERVERS: usize = 10_000;
+
+/// One thing to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Item {
+    Signal(Signal),
+    Report(Box<ProbeReport>),
+    Hint(Uid),
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    signals: VecDeque<Signal>,
+    reports: BTreeMap<Uid, Box<ProbeReport>>,
+    hints: BTreeSet<Uid>,
+    dropped: u64,
+}
+
+/// Shared by those who tell and the one connection that carries it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outbox(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+impl Outbox {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let mut waiting = self.waiting();
+        if waiting.signals.len() >= MAX_SIGNALS {
+            waiting.signals.pop_front();
+            waiting.dropped += 1;
+        }
+        waiting.signals.push_back(signal);
+        drop(waiting);
+        self.0.changed.notify_one();
+    }
+
+    pub(super) fn report(&self, server: Uid, report: ProbeReport) {
+        let mut waiting = self.waiting();
+        if waiting.reports.len() >= MAX_SERVERS && !waiting.reports.contains_key(&server) {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.reports.insert(server, Box::new(report));
+        drop(waiting);
+        self.0.changed.notify_one();
+    }
+
+    pub(super) fn hint(&self, server: Uid) {
+        let mut waiting = self.waiting();
+        if waiting.hints.len() >= MAX_SERVERS && !waiting.hints.contains(&server) {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.hints.insert(server);
+        drop(waiting);
+        self.0.changed.notify_one();
+    }
+
+    /// How many were dropped at a bound since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.waiting().dropped
+    }
+
+    /// The next thing to tell, signals first; it is gone from here. Signals that nobody needs any more are left out.
+    pub(super) async fn next(&self, now_unix_ms: impl Fn() -> u64) -> Item {
+        loop {
+            // Asked for before the look: a change in between wakes us.
+            let changed = self.0.changed.notified();
+            if let Some(item) = self.take(now_unix_ms()) {
+                return item;
+            }
+            changed.await;
+        }
+    }
+
+    fn take(&self, now_unix_ms: u64) -> Option<Item> {
+        let mut waiting = self.waiting();
+        while let Some(signal) = waiting.signals.pop_front() {
+            if signal.matters_at(now_unix_ms) {
+                return Some(Item::Signal(signal));
+            }
+        }
+        if let Some(server) = waiting.hints.pop_first() {
+            return Some(Item::Hint(server));
+        }
+        waiting.reports.pop_first().map(|(_, report)| Item::Report(report))
+    }
+
+    /// Puts back what could not be told. A newer report of the same server wins.
+    pub(super) fn put_back(&self, item: Item) {
+        let mut waiting = self.waiting();
+        match item {
+            Item::Signal(signal) => waiting.signals.push_front(signal),
+            Item::Hint(server) => {
+                waiting.hints.insert(server);
+            }
+            Item::Report(report) => {
+                if let Ok(server) = report.server_uid.parse() {
+                    waiting.reports.entry(server).or_insert(report);
+                }
+            }
+        }
+        drop(waiting);
+        self.0.changed.notify_one();
+    }
+}
