@@ -1,1 +1,26 @@
 #![forbid(unsafe_code)]
+//! What both planes must agree on about MCP: the JSON-RPC envelope, headers, eras, and the one table from `Reason` to an answer.
+//!
+//! No IO, no clock, no policy: text goes in, text comes out. Revisions up to 2025-11-25 are *legacy* (`initialize`,
+//! sessions), 2026-07-28 and later are *modern* (stateless, `_meta` on every request).
+
+pub mod edit;
+pub mod envelope;
+pub mod headers;
+pub mod message;
+pub mod methods;
+pub mod names;
+pub mod object;
+pub mod raw;
+pub mod respond;
+pub mod revision;
+mod scan;
+pub mod sse;
+pub mod translate;
+
+pub use edit::{Edit, EditError, edit_object};
+pub use envelope::{MalformedMessage, Message, Meta, Params, parse, parse_upstream};
+pub use headers::{HeaderMismatch, HeaderParam};
+pub use methods::Method;
+pub use revision::{Era, LEGACY_OFFERED, MODERN_OFFERED, Revision};
+pub use translate::CallerFacts;
