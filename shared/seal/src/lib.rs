@@ -6,11 +6,14 @@
 
 mod canonical;
 mod fingerprint;
+mod plane_token;
 mod sealed;
 mod signature;
+pub mod token;
 
 pub use canonical::{CanonicalError, canonical_json, to_canonical_json};
 pub use fingerprint::{Fingerprint, ParseFingerprintError, fingerprint_json, sha256};
+pub use plane_token::{BadPlaneToken, PLANE_TOKEN_PREFIX, PlaneToken};
 pub use sealed::{OpenError, SealKey, SealKeyId, Sealer};
 pub use signature::{KeyId, PublicKey, SignatureError, SigningKey};
 
