@@ -149,11 +149,8 @@ impl Stamp {
 }
 
 fn read(files: &TlsFiles) -> Result<ServerConfig, CertificateError> {
-    let content = |path: &Path, what, reason: String| CertificateError::Content {
-        path: path.to_owned(),
-        what,
-        reason,
-    };
+    let content =
+        |path: &Path, what, reason: String| CertificateError::Content { path: path.to_owned(), what, reason };
     let chain = CertificateDer::pem_slice_iter(&bytes(&files.cert)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| content(&files.cert, "certificate", error.to_string()))?;
@@ -164,13 +161,11 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, CertificateError> {
     let key = PrivateKeyDer::from_pem_slice(&bytes(&files.key)?).map_err(|_| {
         content(&files.key, "private key", "there is no PEM section with a private key".to_owned())
     })?;
-    let pair =
-        |source| CertificateError::Pair { cert: files.cert.clone(), key: files.key.clone(), source };
-    let mut config =
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(pair)?;
+    let pair = |source| CertificateError::Pair { cert: files.cert.clone(), key: files.key.clone(), source };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

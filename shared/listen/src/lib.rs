@@ -179,7 +179,10 @@ impl Listener {
         }
     }
 
-    async fn next(&self, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn next(
+        &self,
+        slots: &Arc<Semaphore>,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
         let (tcp, peer) = self.tcp.accept().await?;
         Ok((tcp, peer, slot))
