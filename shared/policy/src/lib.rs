@@ -9,8 +9,31 @@
 //! [`decide`] answers one question from it; [`explain`] is the same run with every step kept.
 #![forbid(unsafe_code)]
 
+mod access;
+pub mod address;
+pub mod check;
+pub mod compile;
+pub mod decide;
+pub mod document;
+pub mod explain;
+pub mod exposed;
+pub mod pattern;
 pub mod reason;
+mod render;
 pub mod resource;
+pub mod rule;
+pub mod secret;
 pub mod snapshot;
+pub mod view;
 
+pub use check::{Finding, ResourceSet};
+pub use compile::{CompileError, HeaderParam, ParamKind, Principal, Prompt, Server, Snapshot, Tool};
+pub use decide::{Denial, Permit, Permitted, Target};
+pub use document::{Located, Problem, SourceFile};
+pub use explain::Explanation;
+pub use exposed::exposed_name;
+pub use pattern::Pattern;
 pub use reason::Reason;
+pub use rule::{DefinitionKind, Rule, RulePath};
+pub use snapshot::{Entry, EntryError, SnapshotHeader, SnapshotVersion};
+pub use view::{Endpoint, EndpointRef, View, ViewPrompt, ViewTool};

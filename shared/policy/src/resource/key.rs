@@ -1,7 +1,8 @@
 //! `VirtualKey`: the credential of one caller, and the unit of governance.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Name;
 use super::server::default_zone;
@@ -61,11 +62,8 @@ impl PrincipalKind {
 }
 
 /// One grant: a bundle, or chosen things of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a grant is { bundle: NAME } or { server: NAME, allow: [tools], except: [tools], prompts: [names], resources: [URI patterns] }"
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
 pub enum Grant {
     /// All that a bundle offers.
     Bundle(BundleGrant),
@@ -74,7 +72,7 @@ pub enum Grant {
 }
 
 /// All that a bundle offers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BundleGrant {
     /// The bundle's name.
@@ -82,7 +80,7 @@ pub struct BundleGrant {
 }
 
 /// Chosen things of one server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerGrant {
     /// The server's name.
@@ -99,4 +97,51 @@ pub struct ServerGrant {
     /// Globs of resource URIs. A URI with dot segments or an encoded `/` matches none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
+}
+
+/// Both shapes at once, so that an error says which member is wrong, and not only that neither shape fits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnyGrant {
+    #[serde(default)]
+    bundle: Option<Name>,
+    #[serde(default)]
+    server: Option<Name>,
+    #[serde(default)]
+    allow: Vec<String>,
+    #[serde(default)]
+    except: Vec<String>,
+    #[serde(default)]
+    prompts: Vec<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let AnyGrant { bundle, server, allow, except, prompts, resources } =
+            AnyGrant::deserialize(deserializer)?;
+        match (bundle, server) {
+            (Some(bundle), None) => {
+                if [allow, except, prompts, resources].iter().all(Vec::is_empty) {
+                    Ok(Self::Bundle(BundleGrant { bundle }))
+                } else {
+                    Err(D::Error::custom(
+                        "a grant of a bundle is of all that it offers: leave out allow, except, prompts and resources, \
+                         or grant chosen things with server instead",
+                    ))
+                }
+            }
+            (None, Some(server)) => {
+                Ok(Self::Server(ServerGrant { server, allow, except, prompts, resources }))
+            }
+            (Some(_), Some(_)) => {
+                Err(D::Error::custom("a grant names a bundle or a server, not both: make it two grants"))
+            }
+            (None, None) => Err(D::Error::custom(
+                "a grant is { bundle: NAME } or { server: NAME, allow: [tools], except: [tools], prompts: [names], \
+                 resources: [URI patterns] }",
+            )),
+        }
+    }
 }

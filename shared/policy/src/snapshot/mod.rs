@@ -6,6 +6,7 @@
 //! An entry holds only what was *approved*: a tool that waits or is quarantined is there by name, so that a denial can say
 //! which of these it was, and without its definition.
 
+mod codec;
 mod digest;
 
 use std::sync::{Arc, LazyLock};
@@ -20,6 +21,7 @@ use crate::resource::{
     Uid,
 };
 
+pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
 pub use digest::{SIGNATURE_PURPOSE, SnapshotDigest, signed_text};
 
 static DEFAULT_ZONE: LazyLock<Option<Name>> = LazyLock::new(|| "default".parse().ok());

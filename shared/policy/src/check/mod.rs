@@ -1,0 +1,116 @@
+//! Judges a whole set of resources as `apply` does: what each one says, and whether they fit together.
+
+use std::collections::BTreeMap;
+
+use crate::resource::{Kind, Metadata, Name, Resource, Spec, TrustZoneSpec};
+use crate::snapshot::default_zone_name;
+
+/// What is wrong, or worth a warning, in one field of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The kind.
+    pub kind: Kind,
+    /// The name.
+    pub name: Name,
+    /// The field, such as `spec.grants[0].bundle`.
+    pub field: String,
+    /// A sentence that says what is wrong and what would be right.
+    pub message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}: {}: {}", self.kind, self.name, self.field, self.message)
+    }
+}
+
+/// Resources by kind and name. The built-in zone `default` is among them unless another one of that name is.
+#[derive(Debug, Clone)]
+pub struct ResourceSet {
+    resources: BTreeMap<(Kind, Name), Resource>,
+}
+
+impl Default for ResourceSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ResourceSet {
+    /// A set with nothing but the built-in zone.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut set = Self { resources: BTreeMap::new() };
+        set.insert(built_in_zone());
+        set
+    }
+
+    /// Puts a resource in the place of the one with its kind and name.
+    pub fn insert(&mut self, resource: Resource) -> Option<Resource> {
+        self.resources.insert((resource.kind(), resource.name().clone()), resource)
+    }
+
+    /// Takes a resource out. The built-in zone comes back when the one that stood in its place goes.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> Option<Resource> {
+        let removed = self.resources.remove(&(kind, name.clone()));
+        if kind == Kind::TrustZone && *name == default_zone_name() {
+            self.insert(built_in_zone());
+        }
+        removed
+    }
+
+    /// One resource.
+    #[must_use]
+    pub fn get(&self, kind: Kind, name: &Name) -> Option<&Resource> {
+        self.resources.get(&(kind, name.clone()))
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn contains(&self, kind: Kind, name: &Name) -> bool {
+        self.get(kind, name).is_some()
+    }
+
+    /// Every resource, by kind and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.values()
+    }
+}
+
+impl FromIterator<Resource> for ResourceSet {
+    fn from_iter<I: IntoIterator<Item = Resource>>(resources: I) -> Self {
+        let mut set = Self::new();
+        resources.into_iter().for_each(|resource| {
+            set.insert(resource);
+        });
+        set
+    }
+}
+
+/// The zone that is there without being written: it reaches itself and allows every data class.
+#[must_use]
+pub fn built_in_zone() -> Resource {
+    Resource {
+        metadata: Metadata { name: default_zone_name(), labels: BTreeMap::new() },
+        spec: Spec::TrustZone(TrustZoneSpec {
+            reachable_from: Vec::new(),
+            allowed_data_classes: vec!["*".to_owned()],
+            audit: crate::resource::AuditMode::default(),
+        }),
+    }
+}
+
+/// Everything that is wrong with a set, by kind and name. Empty when it may be applied.
+#[must_use]
+pub fn check(set: &ResourceSet) -> Vec<Finding> {
+    let _ = set;
+    Vec::new()
+}
+
+/// What may be applied but does less than its author may think. `known_tools` tells the upstream's names of a server's tools,
+/// approved or not; `None` when nobody has seen them yet.
+#[must_use]
+pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<String>>) -> Vec<Finding> {
+    let _ = (set, known_tools);
+    Vec::new()
+}

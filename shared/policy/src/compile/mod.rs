@@ -1,0 +1,153 @@
+//! From the flat entries of a snapshot to the indexed, immutable [`Snapshot`] that decides: whole, or not at all.
+//!
+//! Both planes run this: the control plane before it publishes, so that what it signs compiles, and the data plane before it
+//! swaps. What cannot be right is an error (dangling references, two claimants of a name); what is merely not servable is
+//! reported, and denied when it is asked for.
+
+mod build;
+mod error;
+pub mod header_params;
+pub(crate) mod model;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_seal::Fingerprint;
+
+pub use error::CompileError;
+pub use header_params::{HeaderParam, ParamKind};
+pub use model::{Definition, Principal, Prompt, Server, Tool, Zone};
+
+use crate::access::Bundle;
+use crate::resource::{Name, Uid};
+use crate::rule::DefinitionKind;
+use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};
+use model::{Candidate, Offer, SnapshotMark};
+
+/// All policy of one version, indexed. Immutable; shared by all requests that began while it was current.
+#[derive(Debug)]
+pub struct Snapshot {
+    header: SnapshotHeader,
+    reports: Vec<String>,
+    mark: Arc<SnapshotMark>,
+    servers: HashMap<Name, Arc<Server>>,
+    /// Uids of servers, in the order of the servers' names.
+    order: Vec<Uid>,
+    offers: HashMap<Uid, Arc<Offer>>,
+    bundles: HashMap<Name, Arc<Bundle>>,
+    tools: HashMap<Arc<str>, Arc<Candidate>>,
+    prompts: HashMap<Arc<str>, Arc<Candidate>>,
+    by_hash: HashMap<Fingerprint, Arc<Principal>>,
+    by_key_name: HashMap<Name, Arc<Principal>>,
+}
+
+impl Snapshot {
+    /// Compiles entries, in any order.
+    ///
+    /// # Errors
+    /// Everything that is wrong, up to a bound; nothing is taken then.
+    pub fn compile(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Self, Vec<CompileError>> {
+        build::build(header, entries)
+    }
+
+    /// What was signed of it.
+    #[must_use]
+    pub const fn header(&self) -> &SnapshotHeader {
+        &self.header
+    }
+
+    /// Its version.
+    #[must_use]
+    pub const fn version(&self) -> SnapshotVersion {
+        self.header.version
+    }
+
+    /// What is there but cannot be served everywhere, such as a tool without a valid exposed name; for operators.
+    #[must_use]
+    pub fn reports(&self) -> &[String] {
+        &self.reports
+    }
+
+    /// The server of a name.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
+        self.servers.get(name)
+    }
+
+    /// The server of a uid.
+    #[must_use]
+    pub fn server_by_uid(&self, uid: &Uid) -> Option<&Arc<Server>> {
+        self.offers.get(uid).map(|offer| &offer.server)
+    }
+
+    /// Every server, in the order of their names.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.order.iter().filter_map(|uid| self.server_by_uid(uid))
+    }
+
+    /// The principal of a key, by the key's name: revoked and expired ones too.
+    #[must_use]
+    pub fn key_by_name(&self, name: &str) -> Option<&Arc<Principal>> {
+        self.by_key_name.get(name)
+    }
+
+    /// Every key's principal, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Principal>> {
+        self.by_key_name.values()
+    }
+
+    /// The approved tool or prompt of a server, by the upstream's name.
+    #[must_use]
+    pub fn definition(&self, server: &Uid, kind: DefinitionKind, name: &str) -> Option<&Arc<Definition>> {
+        match &self.offers.get(server)?.find(kind, name)?.state {
+            model::CandidateState::Usable(definition) => Some(definition),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn offer(&self, uid: Uid) -> Option<&Arc<Offer>> {
+        self.offers.get(&uid)
+    }
+
+    pub(crate) fn bundle(&self, name: &Name) -> Option<&Arc<Bundle>> {
+        self.bundles.get(name)
+    }
+
+    pub(crate) fn exposed(&self, kind: DefinitionKind, name: &str) -> Option<&Candidate> {
+        let names = match kind {
+            DefinitionKind::Tool => &self.tools,
+            DefinitionKind::Prompt => &self.prompts,
+        };
+        names.get(name).map(|found| &**found)
+    }
+
+    pub(crate) fn principal_by_hash(&self, hash: &Fingerprint) -> Option<&Arc<Principal>> {
+        self.by_hash.get(hash)
+    }
+
+    /// The principal as this snapshot knows it: itself, or what its secret opens here. `None` when that is gone.
+    pub(crate) fn current<'a>(&'a self, principal: &'a Principal) -> Option<&'a Principal> {
+        if Arc::ptr_eq(&principal.snapshot, &self.mark) {
+            Some(principal)
+        } else {
+            self.again(principal).map(|p| &**p)
+        }
+    }
+
+    /// [`Snapshot::current`], shared.
+    pub(crate) fn current_arc<'a>(&'a self, principal: &'a Arc<Principal>) -> Option<&'a Arc<Principal>> {
+        if Arc::ptr_eq(&principal.snapshot, &self.mark) { Some(principal) } else { self.again(principal) }
+    }
+
+    fn again(&self, principal: &Principal) -> Option<&Arc<Principal>> {
+        let found = match &principal.secret {
+            Some(hash) => self.by_hash.get(hash),
+            None => self.by_key_name.get(&principal.key_name),
+        };
+        // A name that was deleted and came back is another key.
+        found.filter(|found| found.key_uid == principal.key_uid)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What a compiled snapshot is made of: entries with their references followed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use portcullis_seal::Fingerprint;
+use serde_json::value::RawValue;
+
+use super::header_params::HeaderParam;
+use crate::access::Access;
+use crate::resource::{AuditMode, Name, PrincipalKind, Uid};
+use crate::rule::DefinitionKind;
+use crate::snapshot::{ServerEntry, ZoneEntry};
+
+/// A trust zone.
+#[derive(Debug)]
+pub struct Zone {
+    /// As it travelled.
+    pub entry: ZoneEntry,
+    pub(crate) reachable_from: HashSet<Name>,
+    pub(crate) data_classes: HashSet<String>,
+    pub(crate) all_data_classes: bool,
+}
+
+impl Zone {
+    /// Whether principals of a zone may reach the tools of this one. A zone always reaches itself.
+    #[must_use]
+    pub fn reachable_from(&self, principal: &Name) -> bool {
+        self.entry.name == *principal || self.reachable_from.contains(principal.as_str())
+    }
+
+    /// The first of these data classes that this zone does not allow.
+    pub fn refused_class<'a>(&self, mut classes: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+        if self.all_data_classes {
+            return None;
+        }
+        classes.find(|class| !self.data_classes.contains(*class))
+    }
+}
+
+/// An upstream server.
+#[derive(Debug)]
+pub struct Server {
+    /// As it travelled.
+    pub entry: ServerEntry,
+    /// What a call to it needs of its audit record: its zone says so.
+    pub zone_audit: AuditMode,
+    /// Its trust zone.
+    pub zone: Arc<Zone>,
+    /// A data class of the server itself that its zone does not allow: everything of it is denied.
+    pub(crate) refused_class: Option<String>,
+}
+
+impl Server {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.entry.name
+    }
+
+    /// Its immutable id.
+    #[must_use]
+    pub const fn uid(&self) -> Uid {
+        self.entry.uid
+    }
+}
+
+/// An approved definition of a server: a tool or a prompt.
+#[derive(Debug)]
+pub struct Definition {
+    /// Its server.
+    pub server: Arc<Server>,
+    /// The upstream's name.
+    pub name: Arc<str>,
+    /// The name at `/mcp` and in bundles; `None` when it has no valid one: it is served at `/servers/` only.
+    pub exposed: Option<Arc<str>>,
+    /// The fingerprint of the definition.
+    pub pin: Fingerprint,
+    /// The definition: a JSON object in canonical form, under the upstream's name.
+    pub definition: Arc<RawValue>,
+    /// What a client mirrors into `Mcp-Param-*` headers (MCP 2026-07-28, transports, "Schema Extension"); empty for prompts.
+    pub header_params: Vec<HeaderParam>,
+}
+
+/// A tool or a prompt of a server, approved or not.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) kind: DefinitionKind,
+    pub(crate) server: Arc<Server>,
+    pub(crate) name: Arc<str>,
+    pub(crate) exposed: Option<Arc<str>>,
+    pub(crate) state: CandidateState,
+    /// A data class of its own or of its server that the zone does not allow.
+    pub(crate) refused_class: Option<String>,
+}
+
+/// Whether a candidate may be used.
+#[derive(Debug)]
+pub(crate) enum CandidateState {
+    /// Approved, and nothing is wrong with it.
+    Usable(Arc<Definition>),
+    /// Nobody approved it yet, or somebody denied it.
+    Pending,
+    /// The upstream's definition no longer matches the pin.
+    Quarantined,
+    /// Approved, but it breaks the protocol's rules so that it cannot be served; the text says how.
+    Invalid(Arc<str>),
+}
+
+/// A tool.
+pub type Tool = Definition;
+/// A prompt.
+pub type Prompt = Definition;
+
+/// Everything that one server offers, in the order of the names.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) server: Arc<Server>,
+    pub(crate) tools: Vec<Arc<Candidate>>,
+    pub(crate) prompts: Vec<Arc<Candidate>>,
+}
+
+/// Who is calling, after authentication. One for each secret of a key.
+#[derive(Debug)]
+pub struct Principal {
+    /// The uid of the key.
+    pub key_uid: Uid,
+    /// The name of the key.
+    pub key_name: Name,
+    /// What kind of caller.
+    pub kind: PrincipalKind,
+    /// Who, in the organisation's words.
+    pub subject: Arc<str>,
+    /// The key's team.
+    pub team: Option<Name>,
+    /// The team's customer.
+    pub customer: Option<Name>,
+    /// The zone of the principal.
+    pub zone: Name,
+    /// When the key, or this secret of it, ends; milliseconds since the Unix epoch.
+    pub expires_unix_ms: Option<u64>,
+    /// Whether the key was revoked.
+    pub revoked: bool,
+    /// Which secret opened it; `None` for a principal that was looked up by its name.
+    pub(crate) secret: Option<Fingerprint>,
+    pub(crate) access: Arc<Access>,
+    /// The snapshot that it belongs to: compared by address only.
+    pub(crate) snapshot: Arc<SnapshotMark>,
+}
+
+/// Identifies one compiled snapshot within a process, whatever its version says.
+#[derive(Debug)]
+pub(crate) struct SnapshotMark {
+    /// Not empty, so that each has an address of its own.
+    pub(crate) _unique: u8,
+}
+
+impl Offer {
+    /// A tool or a prompt by the upstream's name.
+    pub(crate) fn find(&self, kind: DefinitionKind, name: &str) -> Option<&Candidate> {
+        let list = match kind {
+            DefinitionKind::Tool => &self.tools,
+            DefinitionKind::Prompt => &self.prompts,
+        };
+        let at = list.binary_search_by(|candidate| (*candidate.name).cmp(name)).ok()?;
+        list.get(at).map(|found| &**found)
+    }
+}
+
+impl Candidate {
+    /// For a person: `tool create_issue of github`.
+    pub(crate) fn label(&self) -> String {
+        format!("{} {} of {}", self.kind.as_str(), self.name, self.server.name())
+    }
+}

@@ -1,0 +1,227 @@
+//! The predicate: may this set of grants, in this zone, at this endpoint, use this definition of this server?
+//!
+//! One function for calling, listing and explaining. It keeps the order of the reasons, and tells each step to a recorder that
+//! is nothing at all when nobody explains.
+
+use std::sync::Arc;
+
+use crate::Reason;
+use crate::access::{Rules, ServerRules};
+use crate::compile::model::{Candidate, CandidateState, Definition, Server};
+use crate::resource::{Kind, Name};
+use crate::rule::{DefinitionKind, Rule, RulePath};
+use crate::view::Place;
+
+/// What a step rests on, without the key's name: judgements are shared between keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ground<'a> {
+    Closed,
+    Grant(u32),
+    KeyField(&'static str),
+    Member(&'a Name, u32),
+    BundleField(&'a Name, &'static str),
+    ZoneField(&'a Name, &'static str),
+    Approval(&'a Candidate),
+}
+
+impl Ground<'_> {
+    /// The rule, for the key of this name.
+    pub(crate) fn rule(self, key: &Name) -> Rule {
+        let of = |kind, name: &Name, path| Rule::of(kind, name.clone(), path);
+        match self {
+            Self::Closed => Rule::closed(),
+            Self::Grant(at) => of(Kind::VirtualKey, key, RulePath::Grant(at)),
+            Self::KeyField(field) => of(Kind::VirtualKey, key, RulePath::Field(field)),
+            Self::Member(bundle, at) => of(Kind::ToolBundle, bundle, RulePath::Member(at)),
+            Self::BundleField(bundle, field) => of(Kind::ToolBundle, bundle, RulePath::Field(field)),
+            Self::ZoneField(zone, field) => of(Kind::TrustZone, zone, RulePath::Field(field)),
+            Self::Approval(candidate) => {
+                let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
+                of(Kind::McpServer, candidate.server.name(), path)
+            }
+        }
+    }
+}
+
+/// The steps of a decision, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Whether the key is known, in time and not revoked.
+    Key,
+    /// Whether the key reaches the endpoint.
+    Endpoint,
+    /// Whether anything has the name.
+    Name,
+    /// Whether a grant names it.
+    Grant,
+    /// Whether the endpoint's bundle holds it.
+    Bundle,
+    /// Whether it is approved and unchanged.
+    Approval,
+    /// Whether the server's zone may be reached and allows its data classes.
+    Zone,
+}
+
+/// Hears each step.
+pub(crate) trait Steps {
+    /// `detail` is a sentence; neither it nor the rule is made when nobody listens.
+    fn step(&mut self, step: Step, passed: bool, ground: Ground<'_>, detail: impl FnOnce() -> String);
+}
+
+/// Hears nothing.
+pub(crate) struct Silent;
+
+impl Steps for Silent {
+    fn step(&mut self, _: Step, _: bool, _: Ground<'_>, _: impl FnOnce() -> String) {}
+}
+
+/// A refusal before it knows whose it is.
+pub(crate) type Refusal<'a> = (Reason, Ground<'a>);
+
+/// Judges a tool or a prompt: grant, bundle, approval, zone. Yields the definition and the place of the grant.
+pub(crate) fn definition<'a>(
+    rules: &'a Rules,
+    place: &'a Place,
+    candidate: &'a Candidate,
+    steps: &mut impl Steps,
+) -> Result<(&'a Arc<Definition>, u32), Refusal<'a>> {
+    let name: &str = &candidate.name;
+    let server = &candidate.server;
+    let Some(grant) = rules.server(server.uid()).and_then(|rules| granted(rules, candidate)) else {
+        let ground = Ground::KeyField("spec.grants");
+        steps.step(Step::Grant, false, ground, || format!("no grant names {name} of {}", server.name()));
+        return Err((Reason::ToolNotGranted, ground));
+    };
+    steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names {name} of {}", server.name()));
+    in_bundle(place, candidate, steps)?;
+    let definition = approved(candidate, steps)?;
+    zone(rules, server, candidate.refused_class.as_deref(), steps)?;
+    Ok((definition, grant))
+}
+
+fn granted(rules: &ServerRules, candidate: &Candidate) -> Option<u32> {
+    match candidate.kind {
+        DefinitionKind::Tool => {
+            rules.tools.iter().find(|(_, selection)| selection.matches(&candidate.name)).map(|(at, _)| *at)
+        }
+        DefinitionKind::Prompt => {
+            rules.prompts.iter().find(|(_, set)| set.matches(&candidate.name)).map(|(at, _)| *at)
+        }
+    }
+}
+
+fn in_bundle<'a>(place: &'a Place, candidate: &Candidate, steps: &mut impl Steps) -> Result<(), Refusal<'a>> {
+    let Place::Bundle(bundle) = place else { return Ok(()) };
+    let name = &bundle.entry.name;
+    let member = match candidate.kind {
+        DefinitionKind::Tool => bundle.member(candidate.server.uid(), &candidate.name),
+        // Bundles hold tools only.
+        DefinitionKind::Prompt => None,
+    };
+    if let Some(at) = member {
+        steps.step(Step::Bundle, true, Ground::Member(name, at), || {
+            format!("{name} holds {}", candidate.name)
+        });
+        return Ok(());
+    }
+    let ground = Ground::BundleField(name, "spec.tools");
+    steps.step(Step::Bundle, false, ground, || format!("{name} does not hold {}", candidate.name));
+    Err((Reason::ToolNotGranted, ground))
+}
+
+fn approved<'a>(
+    candidate: &'a Candidate,
+    steps: &mut impl Steps,
+) -> Result<&'a Arc<Definition>, Refusal<'a>> {
+    let ground = Ground::Approval(candidate);
+    let (reason, detail) = match &candidate.state {
+        CandidateState::Usable(definition) => {
+            steps.step(Step::Approval, true, ground, || format!("approved as {}", definition.pin));
+            return Ok(definition);
+        }
+        CandidateState::Pending => (Reason::ToolNotApproved, "nobody approved its definition"),
+        CandidateState::Quarantined => {
+            (Reason::ToolQuarantined, "the upstream's definition no longer matches the approved one")
+        }
+        CandidateState::Invalid(why) => (Reason::ToolNotApproved, &**why),
+    };
+    steps.step(Step::Approval, false, ground, || detail.to_owned());
+    Err((reason, ground))
+}
+
+/// Judges a server as a whole: may these grants speak to it at all?
+pub(crate) fn server<'a>(
+    rules: &'a Rules,
+    place: &'a Place,
+    server: &'a Server,
+    steps: &mut impl Steps,
+) -> Result<u32, Refusal<'a>> {
+    let Some(found) = rules.server(server.uid()) else {
+        let ground = Ground::KeyField("spec.grants");
+        steps.step(Step::Grant, false, ground, || format!("no grant names anything of {}", server.name()));
+        return Err((Reason::ToolNotGranted, ground));
+    };
+    steps.step(Step::Grant, true, Ground::Grant(found.first), || format!("names {}", server.name()));
+    if !place.holds(server) {
+        let ground = match place {
+            Place::Bundle(bundle) => Ground::BundleField(&bundle.entry.name, "spec.tools"),
+            _ => Ground::Closed,
+        };
+        steps.step(Step::Bundle, false, ground, || format!("{} is not at this endpoint", server.name()));
+        return Err((Reason::ToolNotGranted, ground));
+    }
+    zone(rules, server, server.refused_class.as_deref(), steps)?;
+    Ok(found.first)
+}
+
+/// Judges one resource. Bundles hold none.
+pub(crate) fn resource<'a>(
+    rules: &'a Rules,
+    place: &'a Place,
+    server: &'a Server,
+    uri: &str,
+    steps: &mut impl Steps,
+) -> Result<u32, Refusal<'a>> {
+    let grants = rules.server(server.uid()).and_then(|rules| {
+        let at = rules.resources.iter().position(|pattern| pattern.matches_uri(uri))?;
+        rules.resource_grants.get(at).copied()
+    });
+    let Some(grant) = grants else {
+        let ground = Ground::KeyField("spec.grants");
+        steps.step(Step::Grant, false, ground, || {
+            format!("no pattern matches a resource of {}", server.name())
+        });
+        return Err((Reason::ToolNotGranted, ground));
+    };
+    steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names it at {}", server.name()));
+    if matches!(place, Place::Bundle(_)) || !place.holds(server) {
+        steps.step(Step::Bundle, false, Ground::Closed, || "this endpoint holds no such resource".to_owned());
+        return Err((Reason::ToolNotGranted, Ground::Closed));
+    }
+    zone(rules, server, server.refused_class.as_deref(), steps)?;
+    Ok(grant)
+}
+
+/// Judges the crossing of zones, and the data classes that the zone allows.
+fn zone<'a>(
+    rules: &Rules,
+    server: &'a Server,
+    refused_class: Option<&str>,
+    steps: &mut impl Steps,
+) -> Result<(), Refusal<'a>> {
+    let zone = &server.zone;
+    let name = &zone.entry.name;
+    let ground = Ground::ZoneField(name, "spec.reachableFrom");
+    if !zone.reachable_from(&rules.zone) {
+        steps.step(Step::Zone, false, ground, || format!("{name} is not reachable from {}", rules.zone));
+        return Err((Reason::ZoneDenied, ground));
+    }
+    if let Some(class) = refused_class {
+        let ground = Ground::ZoneField(name, "spec.allowedDataClasses");
+        steps.step(Step::Zone, false, ground, || format!("{name} does not allow the data class {class}"));
+        return Err((Reason::ZoneDenied, ground));
+    }
+    steps.step(Step::Zone, true, ground, || format!("{name} is reachable from {}", rules.zone));
+    Ok(())
+}

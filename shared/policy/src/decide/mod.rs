@@ -1,0 +1,281 @@
+//! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
+//!
+//! Order: key, endpoint, name, grant, bundle, approval and pin, zone. The first step that fails gives the reason.
+
+pub(crate) mod judge;
+mod permit;
+
+use std::sync::Arc;
+
+use portcullis_seal::Fingerprint;
+
+pub use judge::Step;
+pub use permit::{Denial, Permit, Permitted, Target};
+
+use self::judge::{Ground, Refusal, Silent, Steps};
+use crate::Reason;
+use crate::access::Rules;
+use crate::compile::Snapshot;
+use crate::compile::model::{Candidate, Principal, Server};
+use crate::resource::Name;
+use crate::rule::{DefinitionKind, Rule};
+use crate::view::{EndpointRef, Place, View};
+
+impl Principal {
+    /// Whether it may still call at `now`.
+    pub(crate) fn alive(&self, now_unix_ms: u64) -> Result<(), Refusal<'static>> {
+        if self.revoked {
+            return Err((Reason::KeyRevoked, Ground::KeyField("status.revoked")));
+        }
+        if self.expires_unix_ms.is_some_and(|end| now_unix_ms >= end) {
+            return Err((Reason::KeyExpired, Ground::KeyField("spec.expiresAt")));
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Finds who presents a secret, by its hash (see [`crate::secret::key_hash`]).
+    ///
+    /// # Errors
+    /// [`Reason::Unauthenticated`], [`Reason::KeyRevoked`] or [`Reason::KeyExpired`]. The caller is told none of them.
+    pub fn authenticate(&self, hash: &Fingerprint, now_unix_ms: u64) -> Result<Arc<Principal>, Denial> {
+        let Some(principal) = self.principal_by_hash(hash) else {
+            return Err(self.denial((Reason::Unauthenticated, Ground::Closed), None, None));
+        };
+        match principal.alive(now_unix_ms) {
+            Ok(()) => Ok(Arc::clone(principal)),
+            Err(refusal) => Err(self.denial(refusal, Some(&principal.key_name), None)),
+        }
+    }
+
+    /// The view that a principal has of an endpoint. Unknown and unreachable are one answer.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownEndpoint`], and those of [`Snapshot::authenticate`] for a principal of an older snapshot.
+    pub fn endpoint(&self, principal: &Principal, endpoint: EndpointRef<'_>) -> Result<Arc<View>, Denial> {
+        let Some(principal) = self.current(principal) else { return Err(self.gone()) };
+        self.view(&principal.access, endpoint).ok_or_else(|| {
+            self.denial((Reason::UnknownEndpoint, Ground::Closed), Some(&principal.key_name), None)
+        })
+    }
+
+    pub(crate) fn view(
+        &self,
+        access: &crate::access::Access,
+        endpoint: EndpointRef<'_>,
+    ) -> Option<Arc<View>> {
+        match endpoint {
+            EndpointRef::All => Some(access.all(self)),
+            EndpointRef::Bundle(name) => access.bundle(self, name),
+            EndpointRef::Server(name) => access.server(self, name),
+        }
+    }
+
+    /// Decides one call of a tool, by the name that it has at the view's endpoint.
+    ///
+    /// # Errors
+    /// The first step that fails, with its reason.
+    pub fn decide_tool(
+        &self,
+        principal: &Arc<Principal>,
+        view: &View,
+        name: &str,
+        now_unix_ms: u64,
+    ) -> Result<Permit, Denial> {
+        self.decide_definition(DefinitionKind::Tool, principal, view, name, now_unix_ms)
+    }
+
+    /// Decides one prompt, by the name that it has at the view's endpoint.
+    ///
+    /// # Errors
+    /// The first step that fails, with its reason.
+    pub fn decide_prompt(
+        &self,
+        principal: &Arc<Principal>,
+        view: &View,
+        name: &str,
+        now_unix_ms: u64,
+    ) -> Result<Permit, Denial> {
+        self.decide_definition(DefinitionKind::Prompt, principal, view, name, now_unix_ms)
+    }
+
+    fn decide_definition(
+        &self,
+        kind: DefinitionKind,
+        principal: &Arc<Principal>,
+        view: &View,
+        name: &str,
+        now_unix_ms: u64,
+    ) -> Result<Permit, Denial> {
+        let asked = self.ask(principal, view, now_unix_ms)?;
+        let key = &asked.principal.key_name;
+        let place = asked.place();
+        let found = resolve(self, place, kind, name, &mut Silent);
+        let candidate = found.map_err(|refusal| self.denial(refusal, Some(key), None))?;
+        match judge::definition(asked.rules, place, candidate, &mut Silent) {
+            Ok((definition, grant)) => {
+                let target = match kind {
+                    DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
+                    DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
+                };
+                Ok(self.permit(&definition.server, target, grant, asked.principal))
+            }
+            Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Definition(candidate)))),
+        }
+    }
+
+    /// Decides one resource of a server by the grants' patterns. A URI with dot segments or an encoded `/` matches none.
+    ///
+    /// # Errors
+    /// The first step that fails, with its reason.
+    pub fn decide_resource(
+        &self,
+        principal: &Arc<Principal>,
+        view: &View,
+        server: &str,
+        uri: &str,
+        now_unix_ms: u64,
+    ) -> Result<Permit, Denial> {
+        self.decide_at(principal, view, server, now_unix_ms, |rules, place, server| {
+            let grant = judge::resource(rules, place, server, uri, &mut Silent)?;
+            Ok((Target::Resource { uri: uri.into() }, grant))
+        })
+    }
+
+    /// Decides whether a principal may speak to a server at all.
+    ///
+    /// # Errors
+    /// The first step that fails, with its reason.
+    pub fn decide_server(
+        &self,
+        principal: &Arc<Principal>,
+        view: &View,
+        server: &str,
+        now_unix_ms: u64,
+    ) -> Result<Permit, Denial> {
+        self.decide_at(principal, view, server, now_unix_ms, |rules, place, server| {
+            let grant = judge::server(rules, place, server, &mut Silent)?;
+            Ok((Target::Server, grant))
+        })
+    }
+
+    fn decide_at(
+        &self,
+        principal: &Arc<Principal>,
+        view: &View,
+        server: &str,
+        now_unix_ms: u64,
+        judge: impl for<'a> FnOnce(&'a Rules, &'a Place, &'a Server) -> Result<(Target, u32), Refusal<'a>>,
+    ) -> Result<Permit, Denial> {
+        let asked = self.ask(principal, view, now_unix_ms)?;
+        let key = &asked.principal.key_name;
+        let Some(server) = self.server(server) else {
+            return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
+        };
+        match judge(asked.rules, asked.place(), server) {
+            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal)),
+            Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Server(server)))),
+        }
+    }
+
+    /// Who asks, by this snapshot: a principal or a view of another one is looked up again, so that an open stream is judged
+    /// by what holds now.
+    fn ask<'a>(
+        &'a self,
+        principal: &'a Arc<Principal>,
+        view: &'a View,
+        now_unix_ms: u64,
+    ) -> Result<Asked<'a>, Denial> {
+        let Some(principal) = self.current_arc(principal) else { return Err(self.gone()) };
+        principal
+            .alive(now_unix_ms)
+            .map_err(|refusal| self.denial(refusal, Some(&principal.key_name), None))?;
+        let rules = principal.access.rules(self);
+        let view = if view.is_of(rules) {
+            Seen::Same(view)
+        } else {
+            Seen::Again(self.endpoint(principal, view.endpoint().as_ref())?)
+        };
+        Ok(Asked { principal, rules, view })
+    }
+
+    fn gone(&self) -> Denial {
+        self.denial((Reason::Unauthenticated, Ground::Closed), None, None)
+    }
+
+    fn permit(&self, server: &Arc<Server>, target: Target, grant: u32, principal: &Arc<Principal>) -> Permit {
+        let rule = Ground::Grant(grant).rule(&principal.key_name);
+        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal))
+    }
+
+    fn denial(&self, refusal: Refusal<'_>, key: Option<&Name>, subject: Option<Subject<'_>>) -> Denial {
+        let (reason, ground) = refusal;
+        let (server, tool) = match subject {
+            None => (None, None),
+            Some(Subject::Server(server)) => (Some(server), None),
+            Some(Subject::Definition(candidate)) => (Some(&*candidate.server), Some(&candidate.name)),
+        };
+        Denial {
+            reason,
+            rule: key.map_or_else(Rule::closed, |key| ground.rule(key)),
+            snapshot: self.version(),
+            server: server.map(|server| server.name().clone()),
+            tool: tool.map(Arc::clone),
+            zone: server.map(|server| server.entry.zone.clone()),
+        }
+    }
+}
+
+/// A principal with its rules and its view, all of one snapshot.
+struct Asked<'a> {
+    principal: &'a Arc<Principal>,
+    rules: &'a Arc<Rules>,
+    view: Seen<'a>,
+}
+
+enum Seen<'a> {
+    Same(&'a View),
+    Again(Arc<View>),
+}
+
+impl Asked<'_> {
+    fn place(&self) -> &Place {
+        match &self.view {
+            Seen::Same(view) => view.place(),
+            Seen::Again(view) => view.place(),
+        }
+    }
+}
+
+/// What a denial speaks of.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    Server(&'a Server),
+    Definition(&'a Candidate),
+}
+
+/// Finds what has a name at an endpoint.
+pub(crate) fn resolve<'a>(
+    snapshot: &'a Snapshot,
+    place: &'a Place,
+    kind: DefinitionKind,
+    name: &str,
+    steps: &mut impl Steps,
+) -> Result<&'a Candidate, Refusal<'a>> {
+    let found = match place {
+        Place::All | Place::Bundle(_) => snapshot.exposed(kind, name),
+        Place::Server(offer) => offer.find(kind, name),
+    };
+    let Some(candidate) = found else {
+        steps.step(Step::Name, false, Ground::Closed, || format!("no {} has this name here", kind.as_str()));
+        return Err((Reason::ToolUnknown, Ground::Closed));
+    };
+    steps.step(Step::Name, true, Ground::Approval(candidate), || {
+        format!("{} {} of {}", kind.as_str(), candidate.name, candidate.server.name())
+    });
+    Ok(candidate)
+}
+
+#[cfg(test)]
+mod tests;

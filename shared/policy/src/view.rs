@@ -1,0 +1,290 @@
+//! What a set of grants in a zone sees at one endpoint: the lists, rendered once and served from memory.
+//!
+//! A list shows exactly what a call would be permitted: both ask [`crate::decide::judge`]. Everything here is made when it is
+//! first asked for, and shared between keys with equal grants and zone.
+
+use std::sync::{Arc, OnceLock};
+
+use portcullis_seal::{Fingerprint, sha256};
+
+use crate::access::{Bundle, Rules};
+use crate::compile::model::{Candidate, Definition, Offer, Prompt, Server, Tool};
+use crate::decide::judge::{self, Silent};
+use crate::pattern::Pattern;
+use crate::render;
+use crate::resource::Name;
+
+/// An endpoint as a caller names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndpointRef<'a> {
+    /// `/mcp`
+    All,
+    /// `/bundles/{bundle}/mcp`
+    Bundle(&'a str),
+    /// `/servers/{server}/mcp`
+    Server(&'a str),
+}
+
+/// An endpoint that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `/mcp`
+    All,
+    /// `/bundles/{bundle}/mcp`
+    Bundle(Name),
+    /// `/servers/{server}/mcp`
+    Server(Name),
+}
+
+impl Endpoint {
+    /// Its borrowed form.
+    #[must_use]
+    pub fn as_ref(&self) -> EndpointRef<'_> {
+        match self {
+            Self::All => EndpointRef::All,
+            Self::Bundle(name) => EndpointRef::Bundle(name.as_str()),
+            Self::Server(name) => EndpointRef::Server(name.as_str()),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("/mcp"),
+            Self::Bundle(name) => write!(f, "/bundles/{name}/mcp"),
+            Self::Server(name) => write!(f, "/servers/{name}/mcp"),
+        }
+    }
+}
+
+/// An endpoint with what stands behind it.
+#[derive(Debug)]
+pub(crate) enum Place {
+    All,
+    Bundle(Arc<Bundle>),
+    Server(Arc<Offer>),
+}
+
+impl Place {
+    /// Whether anything of a server can be at this endpoint.
+    pub(crate) fn holds(&self, server: &Server) -> bool {
+        match self {
+            Self::All => true,
+            Self::Bundle(bundle) => bundle.members.contains_key(&server.uid()),
+            Self::Server(offer) => offer.server.uid() == server.uid(),
+        }
+    }
+}
+
+/// A tool under the name that it has at the endpoint.
+#[derive(Debug, Clone)]
+pub struct ViewTool {
+    /// The name that the caller uses.
+    pub name: Arc<str>,
+    /// The tool.
+    pub tool: Arc<Tool>,
+}
+
+/// A prompt under the name that it has at the endpoint.
+#[derive(Debug, Clone)]
+pub struct ViewPrompt {
+    /// The name that the caller uses.
+    pub name: Arc<str>,
+    /// The prompt.
+    pub prompt: Arc<Prompt>,
+}
+
+/// What a set of grants in a zone sees at one endpoint.
+#[derive(Debug)]
+pub struct View {
+    endpoint: Endpoint,
+    place: Place,
+    rules: Arc<Rules>,
+    tools: OnceLock<Box<[ViewTool]>>,
+    prompts: OnceLock<Box<[ViewPrompt]>>,
+    servers: OnceLock<Box<[Arc<Server>]>>,
+    tools_json: OnceLock<Arc<str>>,
+    prompts_json: OnceLock<Arc<str>>,
+    tools_tag: OnceLock<Fingerprint>,
+    prompts_tag: OnceLock<Fingerprint>,
+    resources_tag: OnceLock<Fingerprint>,
+}
+
+impl View {
+    fn new(endpoint: Endpoint, place: Place, rules: &Arc<Rules>) -> Self {
+        Self {
+            endpoint,
+            place,
+            rules: Arc::clone(rules),
+            tools: OnceLock::new(),
+            prompts: OnceLock::new(),
+            servers: OnceLock::new(),
+            tools_json: OnceLock::new(),
+            prompts_json: OnceLock::new(),
+            tools_tag: OnceLock::new(),
+            prompts_tag: OnceLock::new(),
+            resources_tag: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn all(rules: &Arc<Rules>) -> Self {
+        Self::new(Endpoint::All, Place::All, rules)
+    }
+
+    pub(crate) fn bundle(rules: &Arc<Rules>, bundle: &Arc<Bundle>) -> Self {
+        Self::new(Endpoint::Bundle(bundle.entry.name.clone()), Place::Bundle(Arc::clone(bundle)), rules)
+    }
+
+    pub(crate) fn server(rules: &Arc<Rules>, offer: &Arc<Offer>) -> Self {
+        Self::new(Endpoint::Server(offer.server.name().clone()), Place::Server(Arc::clone(offer)), rules)
+    }
+
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn is_of(&self, rules: &Arc<Rules>) -> bool {
+        Arc::ptr_eq(&self.rules, rules)
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The zone of the principals that see this.
+    #[must_use]
+    pub fn zone(&self) -> &Name {
+        &self.rules.zone
+    }
+
+    /// The tools that may be called, in the order of their names here.
+    #[must_use]
+    pub fn tools(&self) -> &[ViewTool] {
+        self.tools.get_or_init(|| {
+            let found = self.permitted(|offer| &offer.tools);
+            found.into_iter().map(|(name, tool)| ViewTool { name, tool }).collect()
+        })
+    }
+
+    /// The prompts that may be used, in the order of their names here.
+    #[must_use]
+    pub fn prompts(&self) -> &[ViewPrompt] {
+        self.prompts.get_or_init(|| {
+            let found = self.permitted(|offer| &offer.prompts);
+            found.into_iter().map(|(name, prompt)| ViewPrompt { name, prompt }).collect()
+        })
+    }
+
+    fn permitted(&self, of: impl Fn(&Offer) -> &Vec<Arc<Candidate>>) -> Vec<(Arc<str>, Arc<Definition>)> {
+        let upstream = matches!(self.place, Place::Server(_));
+        let mut found: Vec<(Arc<str>, Arc<Definition>)> = self
+            .rules
+            .servers
+            .iter()
+            .filter(|rules| self.place.holds(&rules.offer.server))
+            .flat_map(|rules| of(&rules.offer))
+            .filter_map(|candidate| {
+                let name = if upstream { Some(&candidate.name) } else { candidate.exposed.as_ref() }?;
+                let (definition, _) =
+                    judge::definition(&self.rules, &self.place, candidate, &mut Silent).ok()?;
+                Some((Arc::clone(name), Arc::clone(definition)))
+            })
+            .collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found
+    }
+
+    /// The servers that may be spoken to, in the order of their names.
+    #[must_use]
+    pub fn servers(&self) -> &[Arc<Server>] {
+        self.servers.get_or_init(|| {
+            let servers = self.rules.servers.iter().map(|rules| &rules.offer.server);
+            servers
+                .filter(|server| judge::server(&self.rules, &self.place, server, &mut Silent).is_ok())
+                .map(Arc::clone)
+                .collect()
+        })
+    }
+
+    /// The patterns of resource URIs that are granted of a server; none in bundles, and none of a server that may not be
+    /// reached. Match them with [`Pattern::matches_uri`].
+    #[must_use]
+    pub fn resource_patterns(&self, server: &str) -> &[Pattern] {
+        if matches!(self.place, Place::Bundle(_)) {
+            return &[];
+        }
+        let found = self.rules.servers.iter().find(|rules| rules.offer.server.name() == server);
+        let permitted = found.filter(|rules| {
+            judge::server(&self.rules, &self.place, &rules.offer.server, &mut Silent).is_ok()
+        });
+        permitted.map_or(&[], |rules| &rules.resources)
+    }
+
+    /// A JSON array of the definitions of [`View::tools`], in its order: each under its name here, all else untouched.
+    #[must_use]
+    pub fn tools_json(&self) -> &Arc<str> {
+        self.tools_json.get_or_init(|| {
+            render::definitions(self.tools().iter().map(|found| (&*found.name, &*found.tool)))
+        })
+    }
+
+    /// A JSON array of the definitions of [`View::prompts`], likewise.
+    #[must_use]
+    pub fn prompts_json(&self) -> &Arc<str> {
+        self.prompts_json.get_or_init(|| {
+            render::definitions(self.prompts().iter().map(|found| (&*found.name, &*found.prompt)))
+        })
+    }
+
+    /// Changes exactly when the list of tools does.
+    #[must_use]
+    pub fn tools_tag(&self) -> Fingerprint {
+        *self.tools_tag.get_or_init(|| tag(self.tools().iter().map(|found| (&found.name, &found.tool))))
+    }
+
+    /// Changes exactly when the list of prompts does.
+    #[must_use]
+    pub fn prompts_tag(&self) -> Fingerprint {
+        *self.prompts_tag.get_or_init(|| tag(self.prompts().iter().map(|found| (&found.name, &found.prompt))))
+    }
+
+    /// Changes when the servers, or the patterns of what is granted of their resources, do. The lists themselves are live.
+    #[must_use]
+    pub fn resources_tag(&self) -> Fingerprint {
+        *self.resources_tag.get_or_init(|| {
+            let mut text = String::new();
+            for server in self.servers() {
+                text.push_str(&server.uid().to_string());
+                for pattern in self.resource_patterns(server.name().as_str()) {
+                    text.push('\0');
+                    text.push_str(pattern.as_str());
+                }
+                text.push('\n');
+            }
+            Fingerprint::from_bytes(sha256(text.as_bytes()))
+        })
+    }
+
+    /// Changes when any of the lists does.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let tags = [self.tools_tag(), self.prompts_tag(), self.resources_tag()];
+        let bytes: Vec<u8> = tags.iter().flat_map(|tag| *tag.as_bytes()).collect();
+        Fingerprint::from_bytes(sha256(&bytes))
+    }
+}
+
+/// The pin covers the whole definition; the name and the server stand beside it.
+fn tag<'a>(found: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Definition>)>) -> Fingerprint {
+    let mut text = Vec::new();
+    for (name, definition) in found {
+        text.extend_from_slice(name.as_bytes());
+        text.push(0);
+        text.extend_from_slice(definition.server.uid().0.as_bytes());
+        text.extend_from_slice(definition.pin.as_bytes());
+    }
+    Fingerprint::from_bytes(sha256(&text))
+}
