@@ -1,1 +1,342 @@
-//! See the house brief.
+//! Approvals: the decisions that people owe, and make.
+//!
+//! An approval is no object of its own. It is a view of one stored definition and one fingerprint of it, and its id names
+//! both: a definition that changes while somebody reads it has another id, so that nobody approves what they did not see.
+
+mod find;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portcullis_policy::resource::Kind;
+use portcullis_seal::Fingerprint;
+use serde::Serialize;
+
+use crate::catalog::{DefinitionKind, Verdict, write_definition};
+use crate::clock::Clock;
+use crate::store::{State, Store, TransactError, transact};
+
+use find::{Candidate, Meaning};
+
+/// How many approvals one decision may name.
+pub const MAX_IDS: usize = 30_000;
+/// The longest message of a decision, in characters.
+pub const MAX_MESSAGE: usize = 4_000;
+
+/// What was decided so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalState {
+    /// It waits.
+    Pending,
+    /// It was approved, by a person or a rule.
+    Approved,
+    /// It was denied.
+    Denied,
+}
+
+impl ApprovalState {
+    /// The state as the API spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// What is to be approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalChange {
+    /// Nothing of this name is approved.
+    New,
+    /// Another definition of this name is approved.
+    Changed,
+}
+
+impl ApprovalChange {
+    /// The change as the API spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// One decision that a person owes, or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Names one definition of one server exactly.
+    pub id: String,
+    /// What it is.
+    pub kind: DefinitionKind,
+    /// The server's name.
+    pub server: String,
+    /// The definition's name; the server's for an identity.
+    pub name: String,
+    /// New, or changed.
+    pub change: ApprovalChange,
+    /// What was decided.
+    pub state: ApprovalState,
+    /// Of what was seen.
+    pub fingerprint: Fingerprint,
+    /// Since when it is offered, milliseconds since the Unix epoch; 0 when it is offered no longer.
+    pub opened_unix_ms: u64,
+    /// Who decided, when and why; absent while it waits.
+    pub verdict: Option<Verdict>,
+}
+
+/// One approval with its definitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalDetail {
+    /// The approval.
+    pub approval: Approval,
+    /// What the server offers now, in canonical JSON; `None` when it offers it no longer.
+    pub definition: Option<String>,
+    /// What is approved now, in canonical JSON.
+    pub approved_definition: Option<String>,
+}
+
+/// Which approvals to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalFilter {
+    /// Only of this server.
+    pub server: Option<String>,
+    /// Decided ones too.
+    pub all: bool,
+}
+
+/// Which approvals to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// These: 1 to [`MAX_IDS`].
+    Ids(Vec<String>),
+    /// All that wait.
+    AllPending {
+        /// Only of this server.
+        server: Option<String>,
+    },
+}
+
+/// What to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Of which.
+    pub selection: Selection,
+    /// Approve when true, deny when false.
+    pub approve: bool,
+    /// Why, for the history: at most [`MAX_MESSAGE`] characters.
+    pub message: String,
+}
+
+/// One id that cannot be decided, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The id.
+    pub id: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Why nothing was decided.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is nothing of this name.
+    #[error("{0}")]
+    NotFound(String),
+    /// These ids cannot be decided; nothing was, of the others neither.
+    #[error("{}", first(.0))]
+    Refused(Vec<Refusal>),
+    /// Others kept changing the same store; trying again helps.
+    #[error("too many changes at once; nothing was decided, try again")]
+    Busy,
+    /// The store's fault; nothing was decided.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+fn first(refusals: &[Refusal]) -> String {
+    match refusals {
+        [] => "nothing to decide".to_owned(),
+        [only] => only.message.clone(),
+        [first, rest @ ..] => format!("{} (and {} more)", first.message, rest.len()),
+    }
+}
+
+/// Lists and decides.
+#[derive(Clone)]
+pub struct Approvals {
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Approvals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Approvals").finish_non_exhaustive()
+    }
+}
+
+impl Approvals {
+    /// The approvals of this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// The approvals, those that wait first, then by server, kind and name.
+    ///
+    /// # Errors
+    /// When the filter names a server that does not exist.
+    pub fn list(&self, filter: &ApprovalFilter) -> Result<Vec<Approval>, ApprovalError> {
+        let state = self.store.state();
+        must_exist(&state, filter.server.as_deref())?;
+        let mut approvals: Vec<_> = find::candidates(&state, filter.server.as_deref())
+            .into_iter()
+            .flat_map(|candidate| candidate.approvals())
+            .filter(|approval| filter.all || approval.state == ApprovalState::Pending)
+            .collect();
+        approvals.sort_by(|a, b| {
+            (a.state, &a.server, a.kind, &a.name, &a.id).cmp(&(b.state, &b.server, b.kind, &b.name, &b.id))
+        });
+        Ok(approvals)
+    }
+
+    /// One approval with its definitions.
+    ///
+    /// # Errors
+    /// When the id names nothing, or something that is offered no longer.
+    pub fn get(&self, id: &str) -> Result<ApprovalDetail, ApprovalError> {
+        let state = self.store.state();
+        let ids = BTreeSet::from([id]);
+        for candidate in find::candidates(&state, None) {
+            if let Some((_, meaning)) = candidate.meanings(&ids).pop() {
+                return match meaning {
+                    Meaning::Superseded(message) => Err(ApprovalError::NotFound(message)),
+                    Meaning::Approval(approval) => Ok(ApprovalDetail {
+                        definition: candidate.stored.offered_definition().map(str::to_owned),
+                        approved_definition: candidate
+                            .stored
+                            .approved
+                            .as_ref()
+                            .map(|approved| approved.definition.clone()),
+                        approval,
+                    }),
+                };
+            }
+        }
+        Err(ApprovalError::NotFound(unknown(id)))
+    }
+
+    /// Decides, all in one transaction or nothing. Answers with the approvals as they are now and the store's version.
+    ///
+    /// # Errors
+    /// See [`ApprovalError`].
+    pub async fn decide(
+        &self,
+        author: &str,
+        decision: &Decision,
+    ) -> Result<(Vec<Approval>, u64), ApprovalError> {
+        if decision.message.chars().count() > MAX_MESSAGE {
+            return Err(ApprovalError::Invalid(format!("a message has at most {MAX_MESSAGE} characters")));
+        }
+        if let Selection::Ids(ids) = &decision.selection
+            && (ids.is_empty() || ids.len() > MAX_IDS)
+        {
+            return Err(ApprovalError::Invalid(format!(
+                "name 1 to {MAX_IDS} approvals, or decide all that wait"
+            )));
+        }
+        let now = self.clock.now_unix_ms();
+        let verdict =
+            Verdict { by: author.to_owned(), unix_ms: now, message: decision.message.trim().to_owned() };
+        let (state, decided) = transact(&*self.store, author, &decision.message, now, |state| {
+            let mut candidates = select(state, &decision.selection, decision.approve)?;
+            let mut ops = Vec::new();
+            let mut decided = Vec::new();
+            for (candidate, fingerprints) in &mut candidates {
+                let before = candidate.stored.clone();
+                for fingerprint in fingerprints.iter() {
+                    candidate.decide(*fingerprint, decision.approve, &verdict);
+                    decided.extend(candidate.approval(fingerprint));
+                }
+                if candidate.stored != before {
+                    ops.extend(write_definition(&candidate.stored, candidate.uid));
+                }
+            }
+            Ok((ops, decided))
+        })
+        .await
+        .map_err(|error| match error {
+            TransactError::Refused(refused) => refused,
+            TransactError::Contended => ApprovalError::Busy,
+            TransactError::Store(error) => ApprovalError::Unavailable(error.to_string()),
+        })?;
+        Ok((decided, state.version))
+    }
+}
+
+/// What is decided: definitions, each with the fingerprints that were named.
+type Selected = Vec<(Candidate, Vec<Fingerprint>)>;
+
+fn select(state: &State, selection: &Selection, approve: bool) -> Result<Selected, ApprovalError> {
+    match selection {
+        Selection::AllPending { server } => {
+            must_exist(state, server.as_deref())?;
+            let waiting = find::candidates(state, server.as_deref()).into_iter().filter_map(|candidate| {
+                let fingerprint = candidate.waiting()?;
+                Some((candidate, vec![fingerprint]))
+            });
+            Ok(waiting.collect())
+        }
+        Selection::Ids(ids) => select_ids(state, ids, approve),
+    }
+}
+
+fn select_ids(state: &State, ids: &[String], approve: bool) -> Result<Selected, ApprovalError> {
+    let mut open: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+    let mut selected = Vec::new();
+    let mut refusals = Vec::new();
+    for candidate in find::candidates(state, None) {
+        let mut fingerprints = Vec::new();
+        for (id, meaning) in candidate.meanings(&open) {
+            open.remove(id.as_str());
+            match meaning {
+                Meaning::Superseded(message) => refusals.push(Refusal { id, message }),
+                Meaning::Approval(approval) => match candidate.refuses(&approval, approve) {
+                    Some(message) => refusals.push(Refusal { id, message }),
+                    None => fingerprints.push(approval.fingerprint),
+                },
+            }
+        }
+        if !fingerprints.is_empty() {
+            selected.push((candidate, fingerprints));
+        }
+        if open.is_empty() {
+            break;
+        }
+    }
+    refusals.extend(open.into_iter().map(|id| Refusal { id: id.to_owned(), message: unknown(id) }));
+    if refusals.is_empty() { Ok(selected) } else { Err(ApprovalError::Refused(refusals)) }
+}
+
+fn must_exist(state: &State, server: Option<&str>) -> Result<(), ApprovalError> {
+    match server {
+        Some(name) if state.get(Kind::McpServer.as_str(), name).is_none() => {
+            Err(ApprovalError::NotFound(format!("there is no McpServer/{name}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown(id: &str) -> String {
+    let id: String = id.chars().take(80).collect();
+    format!("there is no approval {id:?}; `approvals list` shows those that wait")
+}

@@ -1,0 +1,136 @@
+//! The `Approvals` service: lists and decides what waits for a person.
+
+use std::time::Duration;
+
+use portcullis_policy::document::Problem;
+use portcullis_proto::admin::v1 as proto;
+use portcullis_proto::admin::v1::approvals_server::{self, ApprovalsServer};
+use tokio::time::timeout;
+use tonic::{Code, Request, Response, Status};
+
+use super::authn::author;
+use super::status::with_problems;
+use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
+use crate::publish::Publisher;
+
+/// How long an answer waits for the snapshot that holds the decision. The decision itself is stored by then.
+const PUBLISH_WAIT: Duration = Duration::from_secs(10);
+
+/// The service over the room of the same name.
+#[derive(Debug, Clone)]
+pub struct ApprovalsService {
+    approvals: Approvals,
+    publisher: Publisher,
+}
+
+impl ApprovalsService {
+    /// Decides with these approvals; answers when what was decided is published.
+    #[must_use]
+    pub fn new(approvals: Approvals, publisher: Publisher) -> Self {
+        Self { approvals, publisher }
+    }
+
+    /// The service as a server takes it.
+    #[must_use]
+    pub fn into_server(self) -> ApprovalsServer<Self> {
+        ApprovalsServer::new(self)
+    }
+}
+
+#[tonic::async_trait]
+impl approvals_server::Approvals for ApprovalsService {
+    async fn list_approvals(
+        &self,
+        request: Request<proto::ListApprovalsRequest>,
+    ) -> Result<Response<proto::ListApprovalsResponse>, Status> {
+        author(&request)?;
+        let request = request.into_inner();
+        let filter = ApprovalFilter { server: given(request.server), all: request.all };
+        let approvals = self.approvals.list(&filter)?;
+        Ok(Response::new(proto::ListApprovalsResponse {
+            approvals: approvals.into_iter().map(to_proto).collect(),
+        }))
+    }
+
+    async fn get_approval(
+        &self,
+        request: Request<proto::GetApprovalRequest>,
+    ) -> Result<Response<proto::GetApprovalResponse>, Status> {
+        author(&request)?;
+        let detail = self.approvals.get(&request.into_inner().id)?;
+        Ok(Response::new(proto::GetApprovalResponse {
+            approval: Some(to_proto(detail.approval)),
+            definition_json: detail.definition.unwrap_or_default(),
+            approved_definition_json: detail.approved_definition.unwrap_or_default(),
+        }))
+    }
+
+    async fn decide(
+        &self,
+        request: Request<proto::DecideRequest>,
+    ) -> Result<Response<proto::DecideResponse>, Status> {
+        let author = author(&request)?;
+        let request = request.into_inner();
+        let selection = match (request.ids.is_empty(), request.all_pending) {
+            (false, false) if request.server.is_empty() => Selection::Ids(request.ids),
+            (true, true) => Selection::AllPending { server: given(request.server) },
+            _ => {
+                return Err(Status::invalid_argument(
+                    "give either ids, or all_pending with or without a server",
+                ));
+            }
+        };
+        let decision = Decision { selection, approve: request.approve, message: request.message };
+        let (approvals, version) = self.approvals.decide(&author, &decision).await?;
+        // It is stored either way: an answer that is late is better than none.
+        let _ = timeout(PUBLISH_WAIT, self.publisher.reached(version)).await;
+        let approvals = approvals.into_iter().map(to_proto).collect();
+        Ok(Response::new(proto::DecideResponse { approvals, version }))
+    }
+}
+
+impl From<ApprovalError> for Status {
+    fn from(error: ApprovalError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApprovalError::Invalid(_) => Self::invalid_argument(message),
+            ApprovalError::NotFound(_) => Self::not_found(message),
+            ApprovalError::Refused(refusals) => {
+                let problems: Vec<Problem> = refusals
+                    .into_iter()
+                    .map(|refusal| Problem {
+                        file: String::new(),
+                        line: 0,
+                        resource: refusal.id,
+                        field: String::new(),
+                        message: refusal.message,
+                    })
+                    .collect();
+                with_problems(Code::FailedPrecondition, message, &problems)
+            }
+            ApprovalError::Busy => Self::aborted(message),
+            ApprovalError::Unavailable(_) => Self::unavailable(message),
+        }
+    }
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn to_proto(approval: Approval) -> proto::Approval {
+    let verdict = approval.verdict.unwrap_or_default();
+    proto::Approval {
+        id: approval.id,
+        kind: approval.kind.as_str().to_owned(),
+        server: approval.server,
+        name: approval.name,
+        change: approval.change.as_str().to_owned(),
+        state: approval.state.as_str().to_owned(),
+        fingerprint: approval.fingerprint.to_string(),
+        opened_unix_ms: approval.opened_unix_ms,
+        decided_by: verdict.by,
+        decided_unix_ms: verdict.unix_ms,
+        message: verdict.message,
+    }
+}

@@ -1,0 +1,316 @@
+//! One definition as the control plane keeps it, and the states that follow from it.
+//!
+//! What is kept are facts: what the upstream offers now, what was approved, what was denied. The state is never stored; it
+//! follows from the facts and the server's rules, so that a rule that changes takes effect without rewriting anything.
+
+use portcullis_policy::resource::{ChangedTools, NewTools, ToolRules, Uid};
+use portcullis_seal::{Fingerprint, sha256};
+use serde::{Deserialize, Serialize};
+
+/// The kind of the objects in the store that hold a [`StoredDefinition`].
+pub const DEFINITION: &str = "Definition";
+
+/// How many fingerprints are remembered of what was denied, and of what an upstream no longer offers.
+const MAX_REMEMBERED: usize = 32;
+
+/// What is pinned: each is approved on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefinitionKind {
+    /// A tool.
+    Tool,
+    /// A prompt.
+    Prompt,
+    /// `instructions` and `serverInfo` of a server.
+    Identity,
+}
+
+impl DefinitionKind {
+    /// The kind as the API spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+/// The name under which a server's identity is kept. The API shows the server's name instead.
+pub(crate) const IDENTITY_NAME: &str = "identity";
+
+/// The name of a definition's object: `{server uid}/{kind}/{name}`.
+#[must_use]
+pub fn object_name(server: &Uid, kind: DefinitionKind, name: &str) -> String {
+    format!("{server}/{}/{name}", kind.as_str())
+}
+
+/// The body of a `Definition` object. Definitions are kept as texts in canonical JSON, since a number in a JSON value would
+/// lose the text that its fingerprint was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StoredDefinition {
+    /// The server that offers it.
+    pub server: Uid,
+    /// What it is.
+    pub kind: DefinitionKind,
+    /// The upstream's name; `identity` for the identity.
+    pub name: String,
+    /// What the upstream offers now; absent once it no longer does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<Offered>,
+    /// When it was last seen, once it is no longer offered; milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_unix_ms: Option<u64>,
+    /// What was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
+    /// What was denied, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denied>,
+    /// What waited and is no longer offered, the newest last: so that its id can be answered with a reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<Fingerprint>,
+}
+
+/// What an upstream offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Offered {
+    /// The fingerprint of the whole definition.
+    pub fingerprint: Fingerprint,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_unix_ms: u64,
+    /// The definition in canonical JSON; absent where it is the approved one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+}
+
+/// An approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Approved {
+    /// The fingerprint of the whole definition.
+    pub pin: Fingerprint,
+    /// The definition in canonical JSON.
+    pub definition: String,
+    /// Who, when and why.
+    pub verdict: Verdict,
+}
+
+/// A denial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Denied {
+    /// The fingerprint of what was denied.
+    pub fingerprint: Fingerprint,
+    /// Who, when and why.
+    pub verdict: Verdict,
+}
+
+/// Who decided, when and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Verdict {
+    /// An administrator, or a rule: `rule newTools: approve`.
+    pub by: String,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// In the decider's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What follows from a definition and the rules of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The upstream does not offer it, or a rule leaves it out.
+    Absent,
+    /// The approved definition is served.
+    Served,
+    /// Nobody approved it yet, or somebody denied it.
+    Pending,
+    /// It no longer matches its pin.
+    Quarantined,
+}
+
+impl StoredDefinition {
+    /// A definition that nobody saw before.
+    #[must_use]
+    pub const fn new(server: Uid, kind: DefinitionKind, name: String) -> Self {
+        Self {
+            server,
+            kind,
+            name,
+            offered: None,
+            gone_unix_ms: None,
+            approved: None,
+            denied: Vec::new(),
+            superseded: Vec::new(),
+        }
+    }
+
+    /// The name of its object.
+    #[must_use]
+    pub fn object_name(&self) -> String {
+        object_name(&self.server, self.kind, &self.name)
+    }
+
+    /// What data planes are told of it.
+    ///
+    /// An identity that changed is never quarantined: nothing of it is called, and what a model reads of it stays what was
+    /// approved. Nor does `newTools: ignore` hide it, since a server without one would have no other way to get one.
+    #[must_use]
+    pub fn standing(&self, rules: &ToolRules) -> Standing {
+        let Some(offered) = &self.offered else { return Standing::Absent };
+        match &self.approved {
+            Some(approved) if approved.pin == offered.fingerprint => Standing::Served,
+            Some(_) if self.kind == DefinitionKind::Identity => Standing::Served,
+            Some(_) if rules.changed_tools == ChangedTools::KeepPinned => Standing::Served,
+            Some(_) => Standing::Quarantined,
+            None if self.is_ignored(rules) => Standing::Absent,
+            None => Standing::Pending,
+        }
+    }
+
+    /// Whether what is offered waits for a person.
+    #[must_use]
+    pub fn waits(&self, rules: &ToolRules) -> bool {
+        self.offered.as_ref().is_some_and(|offered| {
+            !self.is_approved(&offered.fingerprint)
+                && self.denial(&offered.fingerprint).is_none()
+                && !self.is_ignored(rules)
+        })
+    }
+
+    /// Whether a rule leaves it out: nobody ever approved it, and new ones are ignored.
+    #[must_use]
+    pub fn is_ignored(&self, rules: &ToolRules) -> bool {
+        self.approved.is_none()
+            && self.kind != DefinitionKind::Identity
+            && rules.new_tools == NewTools::Ignore
+    }
+
+    /// Whether exactly this is the approved definition.
+    #[must_use]
+    pub fn is_approved(&self, fingerprint: &Fingerprint) -> bool {
+        self.approved.as_ref().is_some_and(|approved| approved.pin == *fingerprint)
+    }
+
+    /// The denial of exactly this.
+    #[must_use]
+    pub fn denial(&self, fingerprint: &Fingerprint) -> Option<&Denied> {
+        self.denied.iter().find(|denied| denied.fingerprint == *fingerprint)
+    }
+
+    /// The text of what is offered now.
+    #[must_use]
+    pub fn offered_definition(&self) -> Option<&str> {
+        let offered = self.offered.as_ref()?;
+        offered.definition.as_deref().or_else(|| {
+            let approved = self.approved.as_ref()?;
+            (approved.pin == offered.fingerprint).then_some(approved.definition.as_str())
+        })
+    }
+
+    /// Takes in what a prober saw, and what the rules say to it.
+    pub fn observe(
+        &mut self,
+        fingerprint: Fingerprint,
+        definition: &str,
+        rules: &ToolRules,
+        now_unix_ms: u64,
+    ) {
+        let same = self.offered.as_ref().is_some_and(|offered| offered.fingerprint == fingerprint);
+        if !same {
+            self.supersede();
+            self.superseded.retain(|old| *old != fingerprint);
+            let definition = (!self.is_approved(&fingerprint)).then(|| definition.to_owned());
+            self.offered = Some(Offered { fingerprint, since_unix_ms: now_unix_ms, definition });
+            self.gone_unix_ms = None;
+        }
+        if self.is_approved(&fingerprint) || self.is_held() {
+            return;
+        }
+        let rule = match self.approved {
+            None if rules.new_tools == NewTools::Approve => "rule newTools: approve",
+            Some(_) if rules.changed_tools == ChangedTools::Approve => "rule changedTools: approve",
+            _ => return,
+        };
+        self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
+    }
+
+    /// Takes in that the upstream no longer offers it. What was approved stays approved, for when it comes back unchanged.
+    pub fn vanish(&mut self, now_unix_ms: u64) {
+        if self.offered.is_some() {
+            self.supersede();
+            self.offered = None;
+            self.gone_unix_ms = Some(now_unix_ms);
+        }
+    }
+
+    /// Approves what is offered now; does nothing where nothing is.
+    pub fn approve(&mut self, verdict: Verdict) {
+        let Some(definition) = self.offered_definition().map(str::to_owned) else { return };
+        let Some(offered) = &mut self.offered else { return };
+        offered.definition = None;
+        let pin = offered.fingerprint;
+        self.denied.retain(|denied| denied.fingerprint != pin);
+        self.approved = Some(Approved { pin, definition, verdict });
+    }
+
+    /// Denies exactly this, and takes its approval back where it had one.
+    pub fn deny(&mut self, fingerprint: Fingerprint, verdict: Verdict) {
+        if self.is_approved(&fingerprint)
+            && let Some(approved) = self.approved.take()
+            && let Some(offered) = &mut self.offered
+            && offered.fingerprint == fingerprint
+        {
+            offered.definition = Some(approved.definition);
+        }
+        self.denied.retain(|denied| denied.fingerprint != fingerprint);
+        self.denied.push(Denied { fingerprint, verdict });
+        drop_oldest(&mut self.denied);
+    }
+
+    /// Whether nothing of it is worth keeping.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offered.is_none() && self.approved.is_none() && self.denied.is_empty()
+    }
+
+    /// Whether a person denied some version of it since the last approval. Then rules approve nothing any more, or an
+    /// upstream could get around a denial by changing one byte.
+    fn is_held(&self) -> bool {
+        let since = self.approved.as_ref().map_or(0, |approved| approved.verdict.unix_ms);
+        self.denied.iter().any(|denied| denied.verdict.unix_ms >= since)
+    }
+
+    fn supersede(&mut self) {
+        if let Some(offered) = &self.offered {
+            let old = offered.fingerprint;
+            if !self.is_approved(&old) && self.denial(&old).is_none() {
+                self.superseded.retain(|other| *other != old);
+                self.superseded.push(old);
+                drop_oldest(&mut self.superseded);
+            }
+        }
+    }
+}
+
+fn drop_oldest<T>(list: &mut Vec<T>) {
+    list.drain(..list.len().saturating_sub(MAX_REMEMBERED));
+}
+
+/// The id of an approval: `a-` and the first 20 hex digits of the SHA-256 of what it names exactly.
+#[must_use]
+pub fn approval_id(server: &Uid, kind: DefinitionKind, name: &str, fingerprint: &Fingerprint) -> String {
+    let mut text = format!("portcullis approval v1\0{server}\0{}\0{name}\0", kind.as_str()).into_bytes();
+    text.extend_from_slice(fingerprint.as_bytes());
+    let hex = Fingerprint::from_bytes(sha256(&text)).to_hex();
+    format!("a-{}", hex.get(..20).unwrap_or(&hex))
+}
+
+#[cfg(test)]
+mod tests;
