@@ -2,11 +2,22 @@
 //!
 //! A place for the record is reserved, for real, before anything is sent upstream; so a call whose record cannot be kept
 //! does not happen. The room knows records and files, and nothing of calls.
+//!
+//! `spool` gives places and chooses files; `segment` is one file; `frame` is the form of one record in it; `keeper` is the
+//! thread that makes, closes and syncs files; `read` is the way back.
 
+mod filter;
+mod fit;
+mod frame;
+mod keeper;
+mod read;
 mod record;
+mod segment;
 mod spool;
 
+pub use filter::Filter;
+pub use read::{ReadError, Records, read};
 pub use record::{
     AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, UpstreamFacts,
 };
-pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull};
+pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull, SpoolStats};

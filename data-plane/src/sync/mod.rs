@@ -1,14 +1,219 @@
 //! What is enforced, and how it gets here: the conversation with the control plane, verification, disk, swap.
 //!
 //! It alone puts a snapshot in force. It knows nothing of calls: the others read [`Live`] and [`SecretsHandle`].
+//!
+//! `control_plane` is the address, `conversation` one connection, `assemble` makes a whole of chunks, `enforce` checks,
+//! compiles, keeps (`disk`) and swaps (`live`); `outbox` holds what is told the other way.
 
+mod assemble;
+mod backoff;
+mod control_plane;
+mod conversation;
+mod disk;
+mod enforce;
 mod live;
 mod outbox;
 mod probing;
+mod refusal;
 mod secrets;
 mod signals;
+mod status;
 
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_policy::resource::Name;
+use portcullis_proto::config::v1 as proto;
+use portcullis_seal::PlaneToken;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+
+pub use control_plane::{BadControlPlane, ControlPlane};
 pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
+pub use refusal::Refusal;
 pub use secrets::{SecretValue, Secrets, SecretsHandle};
 pub use signals::{Signal, Signals};
+pub use status::{LastRefusal, PlaneFigures, SyncStatus};
+
+use backoff::Backoff;
+use conversation::Conversation;
+use disk::Disk;
+use enforce::Enforcer;
+use outbox::Outbox;
+use probing::ProbingLink;
+
+/// A conversation that stood so long was a good one: the next pause begins small again.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// How a data plane is attached.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// Where the control plane is.
+    pub control_plane: ControlPlane,
+    /// What admits this plane, and the key of the snapshots that it takes.
+    pub token: PlaneToken,
+    /// The plane's name.
+    pub name: Name,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether stdio servers may be started here.
+    pub allow_stdio: bool,
+    /// The base URL under which callers reach this plane.
+    pub mcp_url: String,
+    /// Where the snapshot and the secrets are kept.
+    pub dir: PathBuf,
+}
+
+/// What the other rooms hold of the synchronisation.
+#[derive(Debug)]
+pub struct Synced {
+    /// The snapshot in force.
+    pub live: Live,
+    /// The secrets in force.
+    pub secrets: SecretsHandle,
+    /// To and from siblings.
+    pub signals: Signals,
+    /// For the prober.
+    pub probing: Probing,
+    /// How it goes.
+    pub status: SyncStatus,
+    /// Cancelled when the control plane asks this plane to end.
+    pub drain: CancellationToken,
+}
+
+/// Keeps a data plane in step with its control plane.
+#[derive(Debug)]
+pub struct Synchroniser {
+    config: SyncConfig,
+    authorization: MetadataValue<Ascii>,
+    live: Live,
+    secrets: SecretsHandle,
+    signals: Signals,
+    probing: ProbingLink,
+    outbox: Outbox,
+    status: SyncStatus,
+    enforcer: Enforcer,
+    disk: Disk,
+    drain: CancellationToken,
+}
+
+impl Synchroniser {
+    /// Opens the state directory, and puts in force what is kept there: this plane serves from here on, whether or not a
+    /// control plane answers. Reads and compiles; not for a thread that serves.
+    ///
+    /// # Errors
+    /// When the directory cannot be used. Damaged files are no error: they are reported and left.
+    pub fn open(config: SyncConfig) -> io::Result<(Self, Synced)> {
+        let disk = Disk::open(&config.dir)?;
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", config.token.secret_text).parse().map_err(io::Error::other)?;
+        authorization.set_sensitive(true);
+        let live = Live::new();
+        let enforcer = Enforcer::new(config.token.public_key, disk.clone(), live.clone());
+        enforcer.restore();
+        let secrets = SecretsHandle::default();
+        match disk.load_secrets() {
+            Ok(Some(part)) => match Secrets::from_proto(part) {
+                Ok(kept) => secrets.swap(kept),
+                Err(error) => tracing::error!(%error, "the secrets on disk are not used"),
+            },
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the secrets on disk are not used"),
+        }
+        let outbox = Outbox::default();
+        let signals = Signals::new(outbox.clone());
+        let (link, probing) = ProbingLink::new(outbox.clone());
+        let synced = Synced {
+            live: live.clone(),
+            secrets: secrets.clone(),
+            signals: signals.clone(),
+            probing,
+            status: SyncStatus::new(outbox.clone()),
+            drain: CancellationToken::new(),
+        };
+        let synchroniser = Self {
+            config,
+            authorization,
+            live,
+            secrets,
+            signals,
+            probing: link,
+            outbox,
+            status: synced.status.clone(),
+            enforcer,
+            disk,
+            drain: synced.drain.clone(),
+        };
+        Ok((synchroniser, synced))
+    }
+
+    /// Attaches, again and again, until the token is cancelled. `figures` is asked for what the plane tells of itself.
+    pub async fn run(self, figures: impl Fn() -> PlaneFigures + Send + Sync, shutdown: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut said = None;
+        loop {
+            let begun = Instant::now();
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                ended = Conversation::hold(&self, &figures) => ended,
+            };
+            self.status.connected(false);
+            if begun.elapsed() >= GOOD {
+                backoff.reset();
+                said = None;
+            }
+            let pause = backoff.next(random());
+            let text = ended.to_string();
+            // The same trouble, again and again, is said once.
+            if said.as_ref() == Some(&text) {
+                tracing::debug!(error = text, ?pause, "not attached to the control plane");
+            } else {
+                tracing::warn!(
+                    error = text,
+                    ?pause,
+                    "not attached to the control plane; serving what is in force"
+                );
+                said = Some(text);
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Puts a newer secret part in force and keeps it.
+    async fn take_secrets(&self, part: proto::SecretPart) {
+        let in_force = self.secrets.load().generation;
+        if part.generation < in_force {
+            tracing::warn!(generation = part.generation, in_force, "older secrets are not taken");
+            return;
+        }
+        if part.generation == in_force {
+            return;
+        }
+        let kept = part.clone();
+        match Secrets::from_proto(part) {
+            Ok(secrets) => self.secrets.swap(secrets),
+            Err(error) => {
+                tracing::error!(%error, "secrets refused; those in force stay");
+                return;
+            }
+        }
+        let disk = self.disk.clone();
+        match tokio::task::spawn_blocking(move || disk.keep_secrets(&kept)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "secrets are in force but not on disk"),
+            Err(_) => tracing::error!("secrets are in force but not on disk"),
+        }
+    }
+}
+
+/// Any number; without randomness pauses are not spread, which harms nobody.
+fn random() -> u64 {
+    portcullis_seal::random::<8>().map_or(u64::MAX, u64::from_le_bytes)
+}

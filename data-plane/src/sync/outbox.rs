@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use portcullis_policy::resource::Uid;
 use portcullis_proto::config::v1::ProbeReport;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::signals::Signal;
 
@@ -13,6 +15,9 @@ use super::signals::Signal;
 const MAX_SIGNALS: usize = 16_384;
 /// Servers with a report or a hint that waits; the newest report of a server replaces the one before.
 const MAX_SERVERS: usize = 10_000;
+
+/// How long a signal that was handed to a connection is kept: it may be lost with the connection, and is then told again.
+const MAYBE_LOST: Duration = Duration::from_secs(30);
 
 /// One thing to tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +30,7 @@ pub(super) enum Item {
 #[derive(Debug, Default)]
 struct Waiting {
     signals: VecDeque<Signal>,
+    handed_over: VecDeque<(Instant, Signal)>,
     reports: BTreeMap<Uid, Box<ProbeReport>>,
     hints: BTreeSet<Uid>,
     dropped: u64,
@@ -99,6 +105,7 @@ impl Outbox {
         let mut waiting = self.waiting();
         while let Some(signal) = waiting.signals.pop_front() {
             if signal.matters_at(now_unix_ms) {
+                waiting.hand_over(&signal);
                 return Some(Item::Signal(signal));
             }
         }
@@ -108,21 +115,36 @@ impl Outbox {
         waiting.reports.pop_first().map(|(_, report)| Item::Report(report))
     }
 
-    /// Puts back what could not be told. A newer report of the same server wins.
-    pub(super) fn put_back(&self, item: Item) {
+    /// A new connection: what was handed to the one before shortly ago is told again. Hearing a signal twice does no harm.
+    pub(super) fn connected(&self, now_unix_ms: u64) {
         let mut waiting = self.waiting();
-        match item {
-            Item::Signal(signal) => waiting.signals.push_front(signal),
-            Item::Hint(server) => {
-                waiting.hints.insert(server);
-            }
-            Item::Report(report) => {
-                if let Ok(server) = report.server_uid.parse() {
-                    waiting.reports.entry(server).or_insert(report);
-                }
+        waiting.forget_old();
+        let again: Vec<Signal> = waiting.handed_over.drain(..).map(|(_, signal)| signal).collect();
+        for signal in again.into_iter().rev().filter(|signal| signal.matters_at(now_unix_ms)) {
+            if waiting.signals.len() < MAX_SIGNALS {
+                waiting.signals.push_front(signal);
             }
         }
         drop(waiting);
         self.0.changed.notify_one();
     }
 }
+
+impl Waiting {
+    fn hand_over(&mut self, signal: &Signal) {
+        self.forget_old();
+        if self.handed_over.len() >= MAX_SIGNALS {
+            self.handed_over.pop_front();
+        }
+        self.handed_over.push_back((Instant::now(), signal.clone()));
+    }
+
+    fn forget_old(&mut self) {
+        while self.handed_over.front().is_some_and(|(when, _)| when.elapsed() > MAYBE_LOST) {
+            self.handed_over.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

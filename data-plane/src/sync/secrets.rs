@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use portcullis_policy::resource::Name;
-use portcullis_seal::Sealer;
+use portcullis_policy::resource::{BadName, Name};
+use portcullis_proto::config::v1 as proto;
+use portcullis_seal::{SealKey, SealKeyId, Sealer};
 use tokio::sync::watch;
 
 /// One secret value. Its `Debug` shows nothing of it.
@@ -104,5 +105,39 @@ impl SecretsHandle {
         let generation = secrets.generation;
         self.0.current.store(Arc::new(secrets));
         self.0.generation.send_replace(generation);
+    }
+}
+
+/// The message holds no usable secret part. Says nothing of any value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadSecrets {
+    #[error("a sealing key has the wrong length")]
+    SealingKey,
+    #[error("there is no sealing key")]
+    NoSealingKey,
+    #[error("a secret has no valid name: {0}")]
+    Name(BadName),
+}
+
+impl Secrets {
+    pub(super) fn from_proto(part: proto::SecretPart) -> Result<Self, BadSecrets> {
+        let key = |key: &proto::SealingKey| {
+            let id: SealKeyId = key.id.as_ref().try_into().ok()?;
+            let secret: &[u8; 32] = key.key.as_ref().try_into().ok()?;
+            Some(SealKey::new(id, secret))
+        };
+        let keys: Option<Vec<SealKey>> = part.sealing_keys.iter().map(key).collect();
+        let keys = keys.ok_or(BadSecrets::SealingKey)?;
+        if keys.is_empty() {
+            return Err(BadSecrets::NoSealingKey);
+        }
+        let values = part
+            .values
+            .into_iter()
+            .map(|(name, value)| {
+                Ok((name.parse().map_err(BadSecrets::Name)?, SecretValue::new(value.as_ref())))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { generation: part.generation, sealer: Sealer::new(keys), values })
     }
 }

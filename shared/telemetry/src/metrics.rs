@@ -10,14 +10,8 @@ pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.
 
 /// The registry of one process. Clones share it. Rooms register when they are made and keep the handles of their metrics:
 /// a cached handle costs an atomic addition, and nothing here is asked on the way of a call.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Metrics(Arc<Mutex<Registry>>);
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Registry::with_prefix("portcullis"))))
-    }
-}
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +20,7 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Lets a room register its metrics. Names get the prefix `portcullis_`; counters get `_total`.
+    /// Lets a room register its metrics. Names begin with `portcullis_`; counters get `_total` by themselves.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -49,11 +43,11 @@ mod tests {
     use super::Metrics;
 
     #[test]
-    fn a_registered_counter_is_in_the_text_with_its_prefix() {
+    fn a_registered_counter_is_in_the_text() {
         let metrics = Metrics::default();
         let calls = metrics.register(|registry| {
             let calls = Counter::<u64>::default();
-            registry.register("calls", "Calls", calls.clone());
+            registry.register("portcullis_calls", "Calls", calls.clone());
             calls
         });
         calls.inc();

@@ -1,0 +1,113 @@
+//! From a candidate to what is enforced: compared with what was signed, compiled, kept on disk, swapped. Whole or not at all.
+
+use portcullis_policy::Snapshot;
+use portcullis_policy::snapshot::{Entry, SnapshotDigest, kind_order};
+use portcullis_proto::config::v1 as proto;
+use portcullis_seal::PublicKey;
+
+use super::assemble::{Candidate, verified};
+use super::disk::Disk;
+use super::live::Live;
+use super::refusal::Refusal;
+
+/// Puts snapshots in force. Its work takes as long as compiling does: not for a thread that serves.
+#[derive(Debug, Clone)]
+pub(super) struct Enforcer {
+    key: PublicKey,
+    disk: Disk,
+    live: Live,
+}
+
+/// What became of a candidate that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Enforced {
+    Swapped,
+    AlreadyInForce,
+}
+
+impl Enforcer {
+    pub(super) const fn new(key: PublicKey, disk: Disk, live: Live) -> Self {
+        Self { key, disk, live }
+    }
+
+    /// Takes a candidate that was received.
+    pub(super) fn enforce(&self, candidate: Candidate) -> Result<Enforced, Refusal> {
+        let header = &candidate.header;
+        if let Some(in_force) = self.live.load() {
+            let in_force = in_force.header();
+            if header.version < in_force.version {
+                return Err(Refusal::Older { in_force: in_force.version });
+            }
+            if header.version == in_force.version {
+                return if header.digest == in_force.digest {
+                    Ok(Enforced::AlreadyInForce)
+                } else {
+                    Err(Refusal::SameVersion { in_force: in_force.digest })
+                };
+            }
+        }
+        let snapshot = compiled(&candidate)?;
+        self.disk.keep_snapshot(&candidate.signed, &candidate.entries)?;
+        self.live.swap(snapshot);
+        Ok(Enforced::Swapped)
+    }
+
+    /// Puts the last good snapshot from disk in force, everything checked again. A damaged file gives way to the one before.
+    pub(super) fn restore(&self) {
+        for path in self.disk.snapshots() {
+            let restored = self.disk.load_snapshot(&path).and_then(|loaded| {
+                let Some((signed, entries)) = loaded else { return Ok(None) };
+                let header = verified(&self.key, &signed)?;
+                let announced = header.entries as usize;
+                if entries.len() != announced {
+                    return Err(Refusal::Count { announced, received: entries.len() });
+                }
+                compiled(&Candidate { header, signed, entries }).map(Some)
+            });
+            match restored {
+                Ok(Some(snapshot)) => {
+                    tracing::info!(version = %snapshot.version(), "serving the last good snapshot from disk");
+                    self.live.swap(snapshot);
+                    return;
+                }
+                Ok(None) => {}
+                Err(refusal) => {
+                    tracing::error!(file = %path.display(), %refusal, "the snapshot on disk is not used");
+                }
+            }
+        }
+    }
+}
+
+fn compiled(candidate: &Candidate) -> Result<Snapshot, Refusal> {
+    let mut digest = SnapshotDigest::default();
+    let mut entries = Vec::with_capacity(candidate.entries.len());
+    let mut before = None;
+    for entry in &candidate.entries {
+        let order = (kind_order(&entry.kind), entry.id.as_str());
+        if before.is_some_and(|before| before >= order) {
+            return Err(Refusal::Order { kind: short(&entry.kind), id: short(&entry.id) });
+        }
+        before = Some(order);
+        digest.add(&entry.kind, &entry.id, &entry.body);
+        entries.push(decoded(entry)?);
+    }
+    let made = digest.finish();
+    if made != candidate.header.digest {
+        return Err(Refusal::Digest { made, signed: candidate.header.digest });
+    }
+    Snapshot::compile(candidate.header.clone(), entries).map_err(Refusal::Compile)
+}
+
+fn decoded(entry: &proto::Entry) -> Result<Entry, Refusal> {
+    let decoded = Entry::decode(&entry.kind, &entry.body)
+        .map_err(|source| Refusal::Entry { id: short(&entry.id), source })?;
+    if decoded.id() != entry.id {
+        return Err(Refusal::Id { kind: short(&entry.kind), id: short(&entry.id) });
+    }
+    Ok(decoded)
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(120).collect()
+}

@@ -1,0 +1,111 @@
+//! How the synchronisation goes, for the operations port, and what the plane tells about itself.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_policy::snapshot::SnapshotVersion;
+use portcullis_proto::config::v1 as proto;
+
+use super::outbox::Outbox;
+
+/// What the plane tells about itself, for `planes list`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlaneFigures {
+    /// Calls answered since the plane started.
+    pub calls_total: u64,
+    /// Streams and legacy sessions open now.
+    pub open_streams: u32,
+    /// Whether the plane takes no new calls.
+    pub draining: bool,
+}
+
+impl PlaneFigures {
+    pub(super) const fn to_proto(self) -> proto::PlaneStatus {
+        proto::PlaneStatus {
+            calls_total: self.calls_total,
+            open_streams: self.open_streams,
+            draining: self.draining,
+        }
+    }
+}
+
+/// How the synchronisation goes. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SyncStatus(Arc<SyncCounts>, Outbox);
+
+#[derive(Debug, Default)]
+struct SyncCounts {
+    connected: AtomicBool,
+    connections: AtomicU64,
+    applied: AtomicU64,
+    refused: AtomicU64,
+    last_refusal: Mutex<Option<LastRefusal>>,
+}
+
+/// The last version that was refused, while nothing newer was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRefusal {
+    /// The version.
+    pub version: SnapshotVersion,
+    /// Why.
+    pub reason: String,
+}
+
+impl SyncStatus {
+    pub(super) fn new(outbox: Outbox) -> Self {
+        Self(Arc::default(), outbox)
+    }
+
+    /// Whether a control plane has welcomed this plane and the conversation stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Relaxed)
+    }
+
+    /// Conversations begun.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Signals and findings that were dropped since too many waited for a control plane.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.1.dropped()
+    }
+
+    /// Snapshots put in force.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.0.applied.load(Ordering::Relaxed)
+    }
+
+    /// Snapshots refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// The refusal that stands.
+    #[must_use]
+    pub fn last_refusal(&self) -> Option<LastRefusal> {
+        self.0.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn connected(&self, connected: bool) {
+        let before = self.0.connected.swap(connected, Ordering::Relaxed);
+        if connected && !before {
+            self.0.connections.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn snapshot_applied(&self) {
+        self.0.applied.fetch_add(1, Ordering::Relaxed);
+        *self.0.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn snapshot_refused(&self, refusal: LastRefusal) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        *self.0.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    }
+}
