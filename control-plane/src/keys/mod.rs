@@ -1,1 +1,178 @@
-//! See the house brief.
+//! Virtual keys: how their secrets come into being, are replaced, and end.
+//!
+//! A secret is made here, told once, and kept nowhere: the store has its hash. What a key may do is a document and belongs
+//! to the registry.
+
+mod material;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use portcullis_policy::resource::{Kind, Name, Uid};
+use portcullis_seal::{Fingerprint, token};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::publish::{Decision, Publisher};
+use crate::registry::{ApplyInput, NewKey, Registry, RegistryError, refuse};
+use crate::store::{Object, State};
+
+pub use material::{KEY_MATERIAL, KeyMaterial, MAX_SECRETS};
+
+/// The prefix of a virtual key's secret.
+pub const PREFIX: &str = "pcl_";
+/// The longest grace of a rotation, in seconds: 90 days.
+pub const MAX_GRACE_SECONDS: u64 = 90 * 24 * 3600;
+/// The file that problems name when a key was created without one.
+const NO_FILE: &str = "key create";
+
+/// Makes the secret of a key.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub(crate) fn new_secret(name: &Name, uid: Uid) -> Result<(NewKey, Fingerprint), RegistryError> {
+    let made = token::Token::generate(PREFIX).map_err(|error| RegistryError::Internal(error.to_string()))?;
+    let key = NewKey { name: name.as_str().to_owned(), uid, secret: made.text.to_string() };
+    Ok((key, made.hash))
+}
+
+/// Keys of one registry. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    registry: Registry,
+    publisher: Publisher,
+    clock: Clock,
+}
+
+/// What a rotation made.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The key with its new secret.
+    pub key: NewKey,
+    /// When the old secret ends, milliseconds since the Unix epoch.
+    pub old_until_unix_ms: u64,
+    /// The store's version after it.
+    pub version: u64,
+}
+
+impl Keys {
+    /// Keys of the resources in `registry`.
+    #[must_use]
+    pub const fn new(registry: Registry, publisher: Publisher, clock: Clock) -> Self {
+        Self { registry, publisher, clock }
+    }
+
+    /// Applies one `VirtualKey` that must not exist yet. Without a file it is a workload of that name that is granted
+    /// nothing. `file` is name and text.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exists`], and all that an apply may refuse.
+    pub async fn create(
+        &self,
+        name: &str,
+        file: Option<(String, String)>,
+        author: &str,
+    ) -> Result<(NewKey, u64), RegistryError> {
+        let name = parse_name(name)?;
+        let file = file.unwrap_or_else(|| {
+            let document = json!({
+                "apiVersion": portcullis_policy::resource::API_VERSION,
+                "kind": Kind::VirtualKey.as_str(),
+                "metadata": { "name": name },
+                "spec": { "principal": { "kind": "workload", "subject": name } },
+            });
+            (NO_FILE.to_owned(), document.to_string())
+        });
+        let mut input = ApplyInput::new(vec![file], author);
+        input.message = format!("create key {name}");
+        input.only_new_key = Some(name.clone());
+        let mut applied = self.registry.apply(input).await?;
+        let key = applied
+            .keys
+            .pop()
+            .ok_or_else(|| RegistryError::Internal(format!("key {name} came into being without a secret")))?;
+        Ok((key, applied.version))
+    }
+
+    /// Gives a key a new secret. The old ones end after the grace.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`]; [`RegistryError::Refused`] for a revoked key; a grace over [`MAX_GRACE_SECONDS`].
+    pub async fn rotate(
+        &self,
+        name: &str,
+        grace_seconds: u64,
+        author: &str,
+    ) -> Result<Rotated, RegistryError> {
+        let name = parse_name(name)?;
+        if grace_seconds > MAX_GRACE_SECONDS {
+            return Err(RegistryError::invalid(
+                "grace",
+                format!("a grace is at most {} days", MAX_GRACE_SECONDS / 86_400),
+            ));
+        }
+        let clock = self.clock.clone();
+        let message = format!("rotate key {name}");
+        let decide = move |state: &State, _: &mut _| {
+            let (object, mut material) = material_of(state, &name)?;
+            if material.revoked {
+                return Err(RegistryError::Refused(format!(
+                    "VirtualKey/{name} is revoked for good; delete it and create another one"
+                )));
+            }
+            let now = time(clock.now_unix_ms())?;
+            let grace = TimeDelta::seconds(i64::try_from(grace_seconds).unwrap_or(i64::MAX));
+            let until = now + grace;
+            let (key, hash) = new_secret(&name, object.uid)?;
+            material.rotate(hash, now, until);
+            let ops = vec![put(&material, object.uid)?];
+            let until_unix_ms = u64::try_from(until.timestamp_millis()).unwrap_or(0);
+            Ok(Decision { ops, answer: (key, until_unix_ms), dry_run: false })
+        };
+        let (version, (key, old_until_unix_ms)) =
+            self.publisher.transact(author, &message, decide, refuse).await?;
+        Ok(Rotated { key, old_until_unix_ms, version })
+    }
+
+    /// Ends all secrets of a key for good. Revoking a revoked key changes nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub async fn revoke(&self, name: &str, author: &str, message: &str) -> Result<u64, RegistryError> {
+        let name = parse_name(name)?;
+        let message = Registry::message(message)?;
+        let message = if message.is_empty() { format!("revoke key {name}") } else { message.to_owned() };
+        let decide = move |state: &State, _: &mut _| {
+            let (object, mut material) = material_of(state, &name)?;
+            material.revoked = true;
+            // The hashes stay: so that its refusals can be told from those of unknown keys.
+            Ok(Decision { ops: vec![put(&material, object.uid)?], answer: (), dry_run: false })
+        };
+        let (version, ()) = self.publisher.transact(author, &message, decide, refuse).await?;
+        Ok(version)
+    }
+}
+
+fn parse_name(name: &str) -> Result<Name, RegistryError> {
+    name.parse().map_err(|error: portcullis_policy::resource::BadName| {
+        RegistryError::invalid("name", error.to_string())
+    })
+}
+
+fn material_of<'a>(state: &'a State, name: &Name) -> Result<(&'a Object, KeyMaterial), RegistryError> {
+    let object = state
+        .get(Kind::VirtualKey.as_str(), name.as_str())
+        .ok_or_else(|| RegistryError::NotFound(format!("VirtualKey/{name}")))?;
+    let material = KeyMaterial::of(state, &object.uid)
+        .ok_or_else(|| RegistryError::Internal(format!("VirtualKey/{name} has no key material")))?;
+    Ok((object, material))
+}
+
+fn put(material: &KeyMaterial, uid: Uid) -> Result<crate::store::Op, RegistryError> {
+    material.put(uid).map_err(|error| RegistryError::Internal(error.to_string()))
+}
+
+fn time(unix_ms: u64) -> Result<DateTime<Utc>, RegistryError> {
+    i64::try_from(unix_ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .ok_or_else(|| RegistryError::Internal("the clock is out of range".to_owned()))
+}

@@ -1,1 +1,291 @@
-//! See the house brief.
+//! From what is stored to what is enforced: build, compile with the data plane's own code, sign, hand out.
+//!
+//! Every administrative change goes through [`Publisher::transact`]: what would result is compiled *before* it is
+//! committed, so that the author hears of what cannot be served; and it is published before the author is answered. Changes
+//! of other rooms (what probers report) are published by a task that follows the store.
+//!
+//! Nothing is kept on disk here: version, time and signature follow from the store alone, so that a restart signs the same.
+
+mod candidate;
+mod entries;
+mod prepare;
+mod published;
+mod since;
+
+use std::sync::Arc;
+
+use portcullis_policy::compile::CompileError;
+use portcullis_seal::SigningKey;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::registry::{Parsed, RegistryError};
+use crate::store::{Change, CommitError, Op, State, Store};
+
+pub use entries::default_zone;
+pub use prepare::PrepareError;
+pub use published::{EncodedEntry, Published};
+
+use candidate::Candidate;
+use prepare::Workbench;
+
+type Bench = OwnedMutexGuard<Workbench>;
+
+/// How often a change is decided again when others were faster.
+const MAX_ATTEMPTS: u32 = 32;
+
+/// What a transaction's builder decided.
+pub(crate) struct Decision<T> {
+    /// What to store; nothing changes when empty.
+    pub(crate) ops: Vec<Op>,
+    /// What to answer.
+    pub(crate) answer: T,
+    /// Judge only: compile what would result, store nothing.
+    pub(crate) dry_run: bool,
+}
+
+/// Decides what to store, on a thread that may block.
+pub(crate) trait Decide<T>:
+    FnMut(&State, &mut Parsed) -> Result<Decision<T>, RegistryError> + Send + 'static
+{
+}
+impl<T, F> Decide<T> for F where
+    F: FnMut(&State, &mut Parsed) -> Result<Decision<T>, RegistryError> + Send + 'static
+{
+}
+
+/// Builds and hands out snapshots. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    key: Arc<SigningKey>,
+    clock: Clock,
+    bench: Arc<Mutex<Workbench>>,
+    published: watch::Sender<Option<Arc<Published>>>,
+    /// The newest version of the store that was built, whether or not the digest changed.
+    built: watch::Sender<u64>,
+    failures: AtomicU64,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("key", &self.0.key).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Publishes what the store holds now, and then what changes in it, until the token is cancelled.
+    ///
+    /// # Errors
+    /// When what the store holds cannot be read or compiled.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        key: Arc<SigningKey>,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> Result<Self, PrepareError> {
+        let mut changes = store.watch();
+        let publisher = Self(Arc::new(Inner {
+            store,
+            key,
+            clock,
+            bench: Arc::default(),
+            published: watch::Sender::new(None),
+            built: watch::Sender::new(0),
+            failures: AtomicU64::new(0),
+        }));
+        let state = publisher.0.store.state();
+        let bench = Arc::clone(&publisher.0.bench).lock_owned().await;
+        let (prepared, bench) = publisher.build(bench, &state, 0).await.map_err(|(error, _)| error)?;
+        publisher.publish(prepared, state.version);
+        drop(bench);
+        let follower = publisher.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+                let bench = Arc::clone(&follower.0.bench).lock_owned().await;
+                drop(follower.catch_up(bench).await);
+            }
+        });
+        Ok(publisher)
+    }
+
+    /// What is published now.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Published>> {
+        self.0.published.borrow().clone()
+    }
+
+    /// What is published, told again with each new version. A version is skipped by those who are slower than the changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.0.published.subscribe()
+    }
+
+    /// Waits until everything that the store held at this version is published. Ends at once when it is.
+    pub async fn reached(&self, store_version: u64) {
+        // The sender lives in `self`: there is always somebody to wait for.
+        let _ = self.0.built.subscribe().wait_for(|built| *built >= store_version).await;
+    }
+
+    /// The public half of the key that signs.
+    #[must_use]
+    pub fn public_key(&self) -> portcullis_seal::PublicKey {
+        self.0.key.public_key()
+    }
+
+    /// How many states could not be published. Anything but 0 is a fault of Portcullis: data planes keep what they have.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
+    }
+
+    /// Decides, compiles what would result, commits, publishes; and again from the start when others were faster.
+    ///
+    /// `refuse` words what the compiler refuses. Answers the version of the store after it.
+    pub(crate) async fn transact<T: Send + 'static>(
+        &self,
+        author: &str,
+        message: &str,
+        mut decide: impl Decide<T>,
+        refuse: impl Fn(Vec<CompileError>) -> RegistryError + Send + Sync + 'static,
+    ) -> Result<(u64, T), RegistryError> {
+        let refuse = Arc::new(refuse);
+        let _turn = self.0.store.write_turn().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let bench = Arc::clone(&self.0.bench).lock_owned().await;
+            let (mut bench, state) = self.catch_up(bench).await;
+            let unix_ms = self.0.clock.now_unix_ms();
+            let (inner, base, refuse) = (Arc::clone(&self.0), Arc::clone(&state), Arc::clone(&refuse));
+            let step = tokio::task::spawn_blocking(move || {
+                let outcome = attempt(&inner, &mut bench, &base, unix_ms, &mut decide, &*refuse);
+                (outcome, bench, decide)
+            });
+            let (outcome, bench, returned) =
+                step.await.map_err(|error| RegistryError::Internal(error.to_string()))?;
+            decide = returned;
+            let (ops, answer, prepared) = match outcome? {
+                Attempt::Nothing(answer) => return Ok((state.version, answer)),
+                Attempt::Ready { ops, answer, prepared } => (ops, answer, prepared),
+            };
+            let change = Change { author: author.to_owned(), message: message.to_owned(), unix_ms, ops };
+            match self.0.store.commit(state.version, change).await {
+                Ok(state) => {
+                    self.publish(prepared, state.version);
+                    drop(bench);
+                    return Ok((state.version, answer));
+                }
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::Invalid(what)) => return Err(RegistryError::invalid("", what)),
+                Err(CommitError::Unavailable(why)) => return Err(RegistryError::Unavailable(why)),
+            }
+        }
+        Err(RegistryError::Busy)
+    }
+
+    /// Publishes what the store holds now, if nobody did yet. Answers the state that is published then.
+    async fn catch_up(&self, bench: Bench) -> (Bench, Arc<State>) {
+        let state = self.0.store.state();
+        let floor = *self.0.built.borrow();
+        if floor >= state.version {
+            return (bench, state);
+        }
+        let bench = match self.build(bench, &state, floor).await {
+            Ok((prepared, bench)) => {
+                self.publish(prepared, state.version);
+                bench
+            }
+            Err((error, bench)) => {
+                self.0.failures.fetch_add(1, Ordering::Relaxed);
+                let version = state.version;
+                tracing::error!(%error, version, "a state cannot be published; data planes keep the snapshot they have");
+                // Whoever waits for this version would wait for ever.
+                self.0.built.send_replace(version);
+                bench
+            }
+        };
+        (bench, state)
+    }
+
+    /// The snapshot of a state, of the version and the time at which its digest came about.
+    async fn build(
+        &self,
+        mut bench: Bench,
+        state: &Arc<State>,
+        floor: u64,
+    ) -> Result<(Option<Published>, Bench), (PrepareError, Bench)> {
+        let (version, unix_ms) = match since::since(&*self.0.store, &mut bench, state, floor).await {
+            Ok(since) => since,
+            Err(error) => return Err((error, bench)),
+        };
+        let (inner, base) = (Arc::clone(&self.0), Arc::clone(state));
+        let step = tokio::task::spawn_blocking(move || {
+            let current = inner.published.borrow().clone();
+            let prepared =
+                bench.prepare(&Candidate::unchanged(&base), version, unix_ms, &inner.key, current.as_deref());
+            (prepared, bench)
+        });
+        match step.await {
+            Ok((Ok(prepared), bench)) => Ok((prepared, bench)),
+            Ok((Err(error), bench)) => Err((error, bench)),
+            // It panicked, and its guard is gone with it: a new one is as good.
+            Err(error) => {
+                let bench = Arc::clone(&self.0.bench).lock_owned().await;
+                Err((PrepareError::Internal(error.to_string()), bench))
+            }
+        }
+    }
+
+    fn publish(&self, prepared: Option<Published>, store_version: u64) {
+        if let Some(published) = prepared {
+            self.0.published.send_replace(Some(Arc::new(published)));
+        }
+        self.0.built.send_replace(store_version);
+    }
+}
+
+/// What one attempt of a transaction came to.
+enum Attempt<T> {
+    /// There is nothing to store.
+    Nothing(T),
+    /// It can be stored, and then published as this; as it is when the digest stays.
+    Ready { ops: Vec<Op>, answer: T, prepared: Option<Published> },
+}
+
+fn attempt<T>(
+    inner: &Inner,
+    bench: &mut Workbench,
+    base: &State,
+    unix_ms: u64,
+    decide: &mut impl Decide<T>,
+    refuse: &dyn Fn(Vec<CompileError>) -> RegistryError,
+) -> Result<Attempt<T>, RegistryError> {
+    let Decision { ops, answer, dry_run } = decide(base, &mut bench.parsed)?;
+    if ops.is_empty() {
+        return Ok(Attempt::Nothing(answer));
+    }
+    let candidate = Candidate::after(base, &ops);
+    let current = inner.published.borrow().clone();
+    let version = base.version.saturating_add(1);
+    let prepared =
+        bench.prepare(&candidate, version, unix_ms, &inner.key, current.as_deref()).map_err(|error| {
+            match error {
+                PrepareError::Compile(errors) => refuse(errors),
+                error => RegistryError::Internal(error.to_string()),
+            }
+        })?;
+    if dry_run {
+        return Ok(Attempt::Nothing(answer));
+    }
+    Ok(Attempt::Ready { ops, answer, prepared })
+}
+
+#[cfg(test)]
+mod tests;

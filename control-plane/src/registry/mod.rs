@@ -1,1 +1,240 @@
-//! See the house brief.
+//! The registry: what people apply, read and delete.
+//!
+//! An apply is judged whole, by the code that data planes enforce with, before anything is stored; then it is one
+//! transaction, and it is answered when the snapshot that holds it is published.
+
+mod apply;
+pub mod diff;
+mod error;
+mod history;
+mod parsed;
+mod references;
+mod remove;
+mod view;
+
+use std::sync::Arc;
+
+use portcullis_policy::compile::CompileError;
+use portcullis_policy::document::Problem;
+use portcullis_policy::resource::{Kind, Uid};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::publish::Publisher;
+use crate::store::{Store, Vault};
+
+pub use apply::ApplyInput;
+pub use diff::FieldChange;
+pub use error::RegistryError;
+pub use history::{HistoryEntry, HistoryQuery};
+pub(crate) use parsed::Parsed;
+pub(crate) use references::listing;
+pub use view::View;
+pub(crate) use view::secret_users;
+
+use view::Facts;
+
+/// The most resources of one kind.
+pub const MAX_RESOURCES_PER_KIND: usize = 200_000;
+/// The longest message of an author, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4096;
+
+/// What happens to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It comes into being.
+    Created,
+    /// It changes.
+    Changed,
+    /// It stays as it is.
+    Unchanged,
+    /// It goes.
+    Deleted,
+}
+
+/// What happens to one resource, field by field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceChange {
+    /// What.
+    pub change: ChangeKind,
+    /// The kind of the resource.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; none in a dry run that would create it.
+    pub uid: Option<Uid>,
+    /// The fields that differ.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A key that came into being, or a new secret of one. `Debug` does not show the secret.
+#[derive(Clone)]
+pub struct NewKey {
+    /// The key's name.
+    pub name: String,
+    /// The key's uid.
+    pub uid: Uid,
+    /// `pcl_…`: shown once, kept nowhere.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewKey").field("name", &self.name).field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+/// What an apply did, or would do.
+#[derive(Debug)]
+pub struct Applied {
+    /// The store's version after it.
+    pub version: u64,
+    /// One for each document, in their order.
+    pub changes: Vec<ResourceChange>,
+    /// Keys that came into being.
+    pub keys: Vec<NewKey>,
+    /// What is accepted and worth a second look.
+    pub warnings: Vec<Problem>,
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+    publisher: Publisher,
+    vault: Arc<Vault>,
+    catalog: Catalog,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A registry over a store; its changes are published by `publisher`.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        publisher: Publisher,
+        vault: Arc<Vault>,
+        catalog: Catalog,
+        clock: Clock,
+    ) -> Self {
+        Self { store, publisher, vault, catalog, clock }
+    }
+
+    /// Applies documents, whole or not at all.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with every problem that was found; nothing was changed then.
+    pub async fn apply(&self, input: ApplyInput) -> Result<Applied, RegistryError> {
+        apply::apply(self, input).await
+    }
+
+    /// Removes a resource that nothing refers to, with all that belongs to it alone.
+    ///
+    /// # Errors
+    /// [`RegistryError::Refused`] naming who refers to it; [`RegistryError::NotFound`].
+    pub async fn delete(
+        &self,
+        kind: Kind,
+        name: &str,
+        author: &str,
+        message: &str,
+    ) -> Result<u64, RegistryError> {
+        remove::remove(self, kind, name, author, message).await
+    }
+
+    /// One resource, with who refers to it.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub fn get(&self, kind: Kind, name: &str) -> Result<View, RegistryError> {
+        let state = self.store.state();
+        let facts = self.facts(&state);
+        let mut view = match state.get(kind.as_str(), name) {
+            Some(object) => facts.view(kind, object),
+            None => built_in(kind)
+                .filter(|view| &*view.name == name)
+                .ok_or_else(|| RegistryError::NotFound(format!("{kind}/{name}")))?,
+        };
+        if let Some(status) = view.status.as_object_mut() {
+            status.insert("referredBy".to_owned(), json!(facts.referred_by(kind, name)));
+        }
+        Ok(view)
+    }
+
+    /// All resources of a kind by name, and the version that they were read at.
+    #[must_use]
+    pub fn list(&self, kind: Kind) -> (Vec<View>, u64) {
+        let state = self.store.state();
+        let facts = self.facts(&state);
+        let mut views: Vec<View> = state.list(kind.as_str()).map(|object| facts.view(kind, object)).collect();
+        if let Some(zone) = built_in(kind)
+            && let Err(place) = views.binary_search_by(|view| view.name.cmp(&zone.name))
+        {
+            views.insert(place, zone);
+        }
+        (views, state.version)
+    }
+
+    /// What happened, the newest first.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`] when the store cannot read it.
+    pub async fn history(&self, query: HistoryQuery) -> Result<Vec<HistoryEntry>, RegistryError> {
+        history::read(&*self.store, query).await
+    }
+
+    /// Tells the store's version whenever it changed.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.store.watch()
+    }
+
+    fn facts<'a>(&'a self, state: &'a crate::store::State) -> Facts<'a> {
+        Facts { state, catalog: &self.catalog, now_unix_ms: self.clock.now_unix_ms() }
+    }
+
+    /// A message within its bound.
+    pub(crate) fn message(message: &str) -> Result<&str, RegistryError> {
+        if message.len() > MAX_MESSAGE_BYTES {
+            return Err(RegistryError::invalid(
+                "message",
+                format!("a message has at most {MAX_MESSAGE_BYTES} bytes"),
+            ));
+        }
+        Ok(message)
+    }
+}
+
+/// What the compiler refuses of a change that comes from no document.
+pub(crate) fn refuse(errors: Vec<CompileError>) -> RegistryError {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    RegistryError::Refused(listing(&texts))
+}
+
+/// The zone `default`, for as long as nobody defines one.
+fn built_in(kind: Kind) -> Option<View> {
+    (kind == Kind::TrustZone).then(|| {
+        let zone = crate::publish::default_zone();
+        View {
+            kind,
+            name: zone.name.as_str().into(),
+            uid: zone.uid,
+            version: 0,
+            document: json!({
+                "apiVersion": portcullis_policy::resource::API_VERSION,
+                "kind": kind.as_str(),
+                "metadata": { "name": zone.name },
+                "spec": { "allowedDataClasses": zone.allowed_data_classes, "audit": zone.audit },
+            }),
+            status: json!({ "builtIn": true }),
+        }
+    })
+}

@@ -1,0 +1,88 @@
+//! Who administers: the bearer token of each request, compared with the hashes in the store.
+
+use std::sync::Arc;
+
+use portcullis_seal::{Fingerprint, token};
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+use crate::bootstrap::ADMIN_TOKEN;
+use crate::store::Store;
+
+/// The administrator of a request, as history names them. Handlers find it in the request's extensions.
+#[derive(Debug, Clone)]
+pub struct Author(pub Arc<str>);
+
+/// Admits requests that carry an administrator's token.
+#[derive(Clone)]
+pub struct Authn {
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Authn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authn").finish_non_exhaustive()
+    }
+}
+
+impl Authn {
+    /// Admits the tokens that this store knows.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    fn author(&self, request: &Request<()>) -> Option<Author> {
+        let mut values = request.metadata().get_all("authorization").iter();
+        let value = values.next()?;
+        // Two credentials in one request: which one is meant is anybody's guess.
+        if values.next().is_some() {
+            return None;
+        }
+        let text = value.to_str().ok()?;
+        let (scheme, credential) = text.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let presented = token::hash(token::ADMIN, credential.trim())?;
+        let state = self.store.state();
+        let mut found = None;
+        // Every token is compared, each in constant time: how long it takes says nothing about which one fits.
+        for object in state.list(ADMIN_TOKEN) {
+            let known = object.body.get("hash").and_then(serde_json::Value::as_str);
+            if known.and_then(|hash| hash.parse().ok()).is_some_and(|known| same(&known, &presented)) {
+                found = Some(Author(Arc::clone(&object.name)));
+            }
+        }
+        found
+    }
+}
+
+fn same(known: &Fingerprint, presented: &Fingerprint) -> bool {
+    let pairs = known.as_bytes().iter().zip(presented.as_bytes());
+    std::hint::black_box(pairs.fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
+}
+
+impl Interceptor for Authn {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        // The same words whatever is wrong with it.
+        let author = self
+            .author(&request)
+            .ok_or_else(|| Status::unauthenticated("an administrator's token is required"))?;
+        request.extensions_mut().insert(author);
+        Ok(request)
+    }
+}
+
+/// The administrator of a request that [`Authn`] admitted.
+///
+/// # Errors
+/// When no interceptor saw the request: a fault in how the services are put together, which must not become an anonymous
+/// change.
+pub(crate) fn author<T>(request: &Request<T>) -> Result<Arc<str>, Status> {
+    request
+        .extensions()
+        .get::<Author>()
+        .map(|author| Arc::clone(&author.0))
+        .ok_or_else(|| Status::unauthenticated("an administrator's token is required"))
+}

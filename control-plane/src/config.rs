@@ -1,0 +1,51 @@
+//! What a control plane is started with.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_listen::TlsFiles;
+
+use crate::clock::Clock;
+
+/// How to start a control plane.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where its state is kept: `DATA_DIR/control`. Made with mode 0700 when it is missing.
+    pub data_dir: PathBuf,
+    /// Where the administrator's token is written at the first start: `DATA_DIR/admin.token`.
+    pub admin_token_file: PathBuf,
+    /// The gRPC port. An address that is not loopback needs `tls`.
+    pub grpc_listen: SocketAddr,
+    /// The port of `/healthz`, `/readyz` and `/metrics`.
+    pub http_listen: SocketAddr,
+    /// The certificate of both ports.
+    pub tls: Option<TlsFiles>,
+    /// How long open calls and streams may take to end after a shutdown was asked for.
+    pub grace: Duration,
+    /// How often a data plane sends a sign of life.
+    pub status_interval: Duration,
+    /// How often a server is probed without other cause.
+    pub probe_interval: Duration,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// The defaults over a data directory: loopback ports 7410 and 7411, no TLS.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let root: PathBuf = data_dir.into();
+        Self {
+            data_dir: root.join("control"),
+            admin_token_file: root.join("admin.token"),
+            grpc_listen: (Ipv4Addr::LOCALHOST, 7410).into(),
+            http_listen: (Ipv4Addr::LOCALHOST, 7411).into(),
+            tls: None,
+            grace: Duration::from_secs(10),
+            status_interval: Duration::from_secs(2),
+            probe_interval: Duration::from_secs(30),
+            clock: Clock::system(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The HTTP port: `/healthz`, `/readyz`, `/metrics`. Nothing on it is secret, and nothing changes anything.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming as Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use portcullis_listen::{Connection, Listener};
+use portcullis_telemetry::{METRICS_CONTENT_TYPE, Metrics};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::publish::Publisher;
+
+/// Connections at once.
+pub(crate) const MAX_CONNECTIONS: usize = 512;
+/// How long the headers of a request may take.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest headers, in bytes.
+const MAX_HEADERS: usize = 16 << 10;
+/// Streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 32;
+
+/// What is answered from.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    pub(crate) publisher: Publisher,
+    pub(crate) metrics: Metrics,
+}
+
+/// Serves until the token is cancelled and every request is answered.
+pub(crate) async fn serve(listener: Listener, pages: Pages, shutdown: CancellationToken) {
+    let mut incoming = listener.incoming(shutdown.clone());
+    let connections = TaskTracker::new();
+    while let Some(connection) = incoming.accept().await {
+        connections.spawn(answer(connection, pages.clone(), shutdown.clone()));
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn answer(connection: Connection, pages: Pages, shutdown: CancellationToken) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT).max_buf_size(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(Some(Duration::from_secs(30)));
+    let service = service_fn(move |request| {
+        let response = page(&pages, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let serving = builder.serve_connection(TokioIo::new(connection), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the HTTP port ended");
+    }
+}
+
+fn page(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
+    let known = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
+    if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+        response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if pages.publisher.current().is_some() => text(StatusCode::OK, "ready\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "nothing is published yet\n"),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, "");
+            *response.body_mut() = Full::from(pages.metrics.encode());
+            let kind = http::HeaderValue::from_static(METRICS_CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

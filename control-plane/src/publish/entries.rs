@@ -1,0 +1,262 @@
+//! From the objects of the store to the entries of a snapshot.
+//!
+//! What an entry is made of is a few objects, and objects never change: as long as they are the very same ones (by address),
+//! the entry and its encoded form are used again. So a change costs what it changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portcullis_policy::resource::{AuditMode, Kind, Resource, Spec, ToolRules, Uid};
+use portcullis_policy::snapshot::{
+    BundleEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, ServerEntry, TeamEntry,
+    ZoneEntry, default_zone_name, kind_order,
+};
+use serde::Deserialize as _;
+use serde_json::value::RawValue;
+
+use super::candidate::Candidate;
+use super::prepare::PrepareError;
+use super::published::EncodedEntry;
+use crate::catalog::{self, DefinitionKind, Standing, StoredDefinition};
+use crate::keys::{KEY_MATERIAL, KeyMaterial};
+use crate::store::Object;
+
+/// The zone that is there without being defined: it reaches itself and allows every data class.
+#[must_use]
+pub fn default_zone() -> ZoneEntry {
+    ZoneEntry {
+        // No random uid is nil, so nothing else ever has this one.
+        uid: Uid(uuid::Uuid::nil()),
+        name: default_zone_name(),
+        reachable_from: Vec::new(),
+        allowed_data_classes: vec!["*".to_owned()],
+        audit: AuditMode::default(),
+    }
+}
+
+/// An entry with its encoded form.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) entry: Entry,
+    /// The place of its kind on the wire.
+    place: Option<usize>,
+    pub(super) encoded: EncodedEntry,
+}
+
+impl Built {
+    fn new(entry: Entry) -> Arc<Self> {
+        let encoded =
+            EncodedEntry { kind: entry.kind(), id: entry.id().into(), body: Bytes::from(entry.encode()) };
+        Arc::new(Self { place: kind_order(encoded.kind), entry, encoded })
+    }
+}
+
+/// What one object, with those that belong to it, became.
+#[derive(Debug)]
+struct Line {
+    made_of: [Option<Arc<Object>>; 3],
+    built: Option<Arc<Built>>,
+    used_in: u64,
+}
+
+impl Line {
+    fn is_of(&self, parts: [Option<&Arc<Object>>; 3]) -> bool {
+        self.made_of.iter().zip(parts).all(|(known, part)| match (known, part) {
+            (Some(known), Some(part)) => Arc::ptr_eq(known, part),
+            (None, None) => true,
+            _ => false,
+        })
+    }
+}
+
+/// Which line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum LineKey {
+    Resource(Kind, Arc<str>),
+    /// A tool or a prompt, by the name of its object.
+    Definition(Arc<str>),
+}
+
+/// The entries of the last state that was built.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    lines: HashMap<LineKey, Line>,
+    round: u64,
+}
+
+impl Entries {
+    /// All entries of a state, ordered by kind (as the variants of [`Entry`]) and id.
+    pub(super) fn build(&mut self, state: &Candidate<'_>) -> Result<Vec<Arc<Built>>, PrepareError> {
+        self.round += 1;
+        let mut all = Vec::with_capacity(self.lines.len());
+        if state.get(Kind::TrustZone.as_str(), default_zone_name().as_str()).is_none() {
+            all.push(Built::new(Entry::Zone(default_zone())));
+        }
+        for kind in Kind::ALL {
+            for object in state.list(kind.as_str(), "") {
+                self.resource(state, *kind, object, &mut all)?;
+                if *kind == Kind::McpServer {
+                    self.definitions(state, object, &mut all)?;
+                }
+            }
+        }
+        // Lines of what is gone, and of candidates that were never committed.
+        let round = self.round;
+        self.lines.retain(|_, line| line.used_in == round);
+        all.sort_unstable_by(|a, b| a.place.cmp(&b.place).then_with(|| a.encoded.id.cmp(&b.encoded.id)));
+        Ok(all)
+    }
+
+    fn resource(
+        &mut self,
+        state: &Candidate<'_>,
+        kind: Kind,
+        object: &Arc<Object>,
+        all: &mut Vec<Arc<Built>>,
+    ) -> Result<(), PrepareError> {
+        let mut parts: [Option<&Arc<Object>>; 3] = [Some(object), None, None];
+        match kind {
+            Kind::VirtualKey => parts[1] = state.get(KEY_MATERIAL, &object.uid.to_string()),
+            Kind::McpServer => {
+                parts[1] = state.get(catalog::OBSERVATION, &object.uid.to_string());
+                parts[2] = state.get(catalog::DEFINITION, &identity_object(&object.uid));
+            }
+            _ => {}
+        }
+        let key = LineKey::Resource(kind, Arc::clone(&object.name));
+        self.line(key, parts, all, || resource_entry(state, object).map(Some))
+    }
+
+    /// Tools and prompts of a server. What they are depends on its rules too.
+    fn definitions(
+        &mut self,
+        state: &Candidate<'_>,
+        server: &Arc<Object>,
+        all: &mut Vec<Arc<Built>>,
+    ) -> Result<(), PrepareError> {
+        let prefix = format!("{}/", server.uid);
+        let mut rules = None;
+        for object in state.list(catalog::DEFINITION, &prefix) {
+            let key = LineKey::Definition(Arc::clone(&object.name));
+            self.line(key, [Some(server), Some(object), None], all, || {
+                let rules = match &mut rules {
+                    Some(rules) => rules,
+                    empty => empty.insert(catalog::server_rules(server).unwrap_or_default()),
+                };
+                definition_entry(object, rules)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn line(
+        &mut self,
+        key: LineKey,
+        parts: [Option<&Arc<Object>>; 3],
+        all: &mut Vec<Arc<Built>>,
+        make: impl FnOnce() -> Result<Option<Entry>, PrepareError>,
+    ) -> Result<(), PrepareError> {
+        if let Some(line) = self.lines.get_mut(&key).filter(|line| line.is_of(parts)) {
+            line.used_in = self.round;
+            all.extend(line.built.clone());
+            return Ok(());
+        }
+        let built = make()?.map(Built::new);
+        all.extend(built.clone());
+        let made_of = parts.map(|part| part.cloned());
+        self.lines.insert(key, Line { made_of, built, used_in: self.round });
+        Ok(())
+    }
+}
+
+fn identity_object(server: &Uid) -> String {
+    catalog::object_name(server, catalog::DefinitionKind::Identity, catalog::IDENTITY_NAME)
+}
+
+/// The entry of a tool or a prompt; none for what data planes are told nothing of.
+fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>, PrepareError> {
+    let damaged = |error: serde_json::Error| PrepareError::object(object, error.to_string());
+    let stored = StoredDefinition::deserialize(&object.body).map_err(damaged)?;
+    let state = match stored.standing(rules) {
+        Standing::Absent => return Ok(None),
+        Standing::Pending => DefinitionState::Pending,
+        Standing::Quarantined => DefinitionState::Quarantined,
+        Standing::Served => {
+            let Some(approved) = stored.approved else { return Ok(None) };
+            let definition = RawValue::from_string(approved.definition).map_err(damaged)?;
+            DefinitionState::Approved { pin: approved.pin, definition: Arc::from(definition) }
+        }
+    };
+    let special = match stored.kind {
+        DefinitionKind::Identity => return Ok(None),
+        DefinitionKind::Prompt => None,
+        DefinitionKind::Tool => rules.overrides.iter().find(|of_one| of_one.name == stored.name),
+    };
+    let entry = Box::new(DefinitionEntry {
+        server: stored.server,
+        name: stored.name,
+        alias: special.and_then(|of_one| of_one.alias.clone()),
+        data_classes: special.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
+        state,
+    });
+    Ok(Some(match stored.kind {
+        DefinitionKind::Tool => Entry::Tool(entry),
+        _ => Entry::Prompt(entry),
+    }))
+}
+
+/// The entry of one resource.
+fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Entry, PrepareError> {
+    let resource =
+        Resource::from_json(&object.body).map_err(|detail| PrepareError::object(object, detail))?;
+    let (uid, name) = (object.uid, resource.metadata.name);
+    Ok(match resource.spec {
+        Spec::TrustZone(zone) => Entry::Zone(ZoneEntry {
+            uid,
+            name,
+            reachable_from: zone.reachable_from,
+            allowed_data_classes: zone.allowed_data_classes,
+            audit: zone.audit,
+        }),
+        Spec::Customer(_) => Entry::Customer(CustomerEntry { uid, name }),
+        Spec::Team(team) => Entry::Team(TeamEntry { uid, name, customer: team.customer }),
+        Spec::McpServer(server) => {
+            // No candidate changes these facts: see `since` for what looks back at changes of them.
+            let (identity, observed) = catalog::server_facts(state.base(), &uid);
+            Entry::Server(Box::new(ServerEntry {
+                uid,
+                name,
+                zone: server.zone,
+                transport: server.transport,
+                hosting: server.hosting,
+                environment: server.environment,
+                tier: server.tier,
+                data_classes: server.data_classes,
+                auth: server.auth,
+                limits: server.limits,
+                identity,
+                observed,
+            }))
+        }
+        Spec::ToolBundle(bundle) => Entry::Bundle(BundleEntry { uid, name, tools: bundle.tools }),
+        Spec::VirtualKey(key) => {
+            let material = match state.get(KEY_MATERIAL, &uid.to_string()) {
+                Some(object) => KeyMaterial::from_object(object)
+                    .map_err(|error| PrepareError::object(object, error.to_string()))?,
+                None => return Err(PrepareError::object(object, "it has no key material".to_owned())),
+            };
+            Entry::Key(Box::new(KeyEntry {
+                uid,
+                name,
+                secrets: material.secrets,
+                revoked: material.revoked,
+                principal: key.principal,
+                team: key.team,
+                zone: key.zone,
+                grants: key.grants,
+                expires_at: key.expires_at,
+            }))
+        }
+    })
+}

@@ -1,0 +1,255 @@
+//! Applying documents: parsed, judged as a set, turned into operations; nothing is stored unless all of it can be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_policy::check::{self, Finding, ResourceSet};
+use portcullis_policy::compile::CompileError;
+use portcullis_policy::document::{self, Located, Problem, SourceFile};
+use portcullis_policy::resource::{Kind, Name, Uid};
+
+use super::references::{label, secret};
+use super::{
+    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, NewKey, Parsed, Registry, RegistryError, ResourceChange,
+    diff,
+};
+use crate::catalog;
+use crate::keys::{self, KeyMaterial};
+use crate::publish::Decision;
+use crate::store::{Op, State};
+
+/// What to apply.
+#[derive(Debug, Clone)]
+pub struct ApplyInput {
+    /// Name and text of each file.
+    pub files: Vec<(String, String)>,
+    /// Judge and tell, change nothing.
+    pub dry_run: bool,
+    /// Why, for the history.
+    pub message: String,
+    /// Who.
+    pub author: String,
+    /// There must be one document: a new `VirtualKey` of this name.
+    pub only_new_key: Option<Name>,
+}
+
+impl ApplyInput {
+    /// Files of an author, to be applied.
+    #[must_use]
+    pub fn new(files: Vec<(String, String)>, author: &str) -> Self {
+        Self { files, dry_run: false, message: String::new(), author: author.to_owned(), only_new_key: None }
+    }
+}
+
+/// What a decision to apply answers.
+struct Answer {
+    changes: Vec<ResourceChange>,
+    keys: Vec<NewKey>,
+    warnings: Vec<Problem>,
+}
+
+pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Applied, RegistryError> {
+    let message = Registry::message(&input.message)?.to_owned();
+    let files: Vec<SourceFile<'_>> =
+        input.files.iter().map(|(name, text)| SourceFile { name, text }).collect();
+    let documents: Arc<[Located]> = document::parse(&files).map_err(RegistryError::Invalid)?.into();
+    if let Some(name) = &input.only_new_key {
+        one_key(&documents, name, &input.files)?;
+    }
+    let known_secrets: Vec<Name> = registry.vault.secrets().into_iter().map(|secret| secret.name).collect();
+    let judged = Arc::clone(&documents);
+    let (dry_run, only_new) = (input.dry_run, input.only_new_key.is_some());
+    let decide = move |state: &State, parsed: &mut Parsed| {
+        if only_new
+            && let Some(key) = judged.iter().map(|document| &document.resource).find(|key| exists(state, key))
+        {
+            return Err(RegistryError::Exists(label(key.kind(), key.name())));
+        }
+        decide(state, parsed, &judged, &known_secrets, dry_run)
+    };
+    let refuse =
+        move |errors: Vec<CompileError>| RegistryError::Invalid(compile_problems(errors, &documents));
+    let (version, answer) = registry.publisher.transact(&input.author, &message, decide, refuse).await?;
+    Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings })
+}
+
+fn exists(state: &State, resource: &portcullis_policy::resource::Resource) -> bool {
+    state.get(resource.kind().as_str(), resource.name().as_str()).is_some()
+}
+
+/// The file of `key create` holds the one key that was named.
+fn one_key(documents: &[Located], name: &Name, files: &[(String, String)]) -> Result<(), RegistryError> {
+    let problem = match documents {
+        [only] if only.resource.kind() != Kind::VirtualKey => {
+            only.problem("kind", "key create takes one VirtualKey and nothing else")
+        }
+        [only] if only.resource.name() != name => {
+            only.problem("metadata.name", format!("the key to create is named {name}"))
+        }
+        [_] => return Ok(()),
+        [_, second, ..] => second.problem("", "key create takes one VirtualKey and nothing else"),
+        [] => Problem {
+            file: files.first().map(|(name, _)| name.clone()).unwrap_or_default(),
+            line: 0,
+            resource: String::new(),
+            field: String::new(),
+            message: "the file holds no document; key create takes one VirtualKey".to_owned(),
+        },
+    };
+    Err(RegistryError::Invalid(vec![problem]))
+}
+
+fn decide(
+    state: &State,
+    parsed: &mut Parsed,
+    documents: &[Located],
+    known_secrets: &[Name],
+    dry_run: bool,
+) -> Result<Decision<Answer>, RegistryError> {
+    // The set after the apply. The store's own part is put back whatever happens: it is kept for the next judgement.
+    let set = parsed.of(state)?;
+    let before: Vec<_> = documents.iter().map(|document| set.insert(document.resource.clone())).collect();
+    let found = check::check(set);
+    let warned = if found.is_empty() { warnings(state, set, documents, known_secrets) } else { Vec::new() };
+    for (document, before) in documents.iter().zip(before) {
+        match before {
+            Some(resource) => drop(set.insert(resource)),
+            None => drop(set.remove(document.resource.kind(), document.resource.name())),
+        }
+    }
+    if !found.is_empty() {
+        return Err(RegistryError::Invalid(located(found, documents)));
+    }
+    let mut steps = Steps { state, dry_run, ops: Vec::new(), keys: Vec::new(), new: BTreeMap::new() };
+    let mut changes = Vec::with_capacity(documents.len());
+    for document in documents {
+        changes.push(steps.step(document)?);
+    }
+    let Steps { ops, keys, .. } = steps;
+    Ok(Decision { ops, answer: Answer { changes, keys, warnings: warned }, dry_run })
+}
+
+/// Documents become operations.
+struct Steps<'a> {
+    state: &'a State,
+    dry_run: bool,
+    ops: Vec<Op>,
+    keys: Vec<NewKey>,
+    new: BTreeMap<Kind, usize>,
+}
+
+impl Steps<'_> {
+    fn step(&mut self, document: &Located) -> Result<ResourceChange, RegistryError> {
+        let resource = &document.resource;
+        let (kind, name) = (resource.kind(), resource.name());
+        let after = resource.to_json();
+        let present = self.state.get(kind.as_str(), name.as_str());
+        let (change, uid, fields) = match present {
+            Some(object) if object.body == after => (ChangeKind::Unchanged, object.uid, Vec::new()),
+            Some(object) => {
+                (ChangeKind::Changed, object.uid, diff::documents(Some(&object.body), Some(&after)))
+            }
+            None => {
+                self.has_place(document)?;
+                (ChangeKind::Created, Uid(uuid::Uuid::new_v4()), diff::documents(None, Some(&after)))
+            }
+        };
+        if change != ChangeKind::Unchanged {
+            let (kind, name) = (kind.as_str().into(), name.as_str().into());
+            self.ops.push(Op::Put { kind, name, uid, body: after });
+        }
+        if change == ChangeKind::Created && kind == Kind::VirtualKey {
+            let (key, hash) = keys::new_secret(name, uid)?;
+            let put = KeyMaterial::new(name.clone(), hash).put(uid);
+            self.ops.push(put.map_err(|error| RegistryError::Internal(error.to_string()))?);
+            if !self.dry_run {
+                self.keys.push(key);
+            }
+        }
+        // What a dry run would create has no uid: it is made when it comes into being.
+        let uid = (!self.dry_run || change != ChangeKind::Created).then_some(uid);
+        let (kind, name) = (kind.as_str().to_owned(), name.as_str().to_owned());
+        Ok(ResourceChange { change, kind, name, uid, fields })
+    }
+
+    fn has_place(&mut self, document: &Located) -> Result<(), RegistryError> {
+        let kind = document.resource.kind();
+        let new = self.new.entry(kind).or_default();
+        *new += 1;
+        if self.state.count(kind.as_str()).saturating_add(*new) <= MAX_RESOURCES_PER_KIND {
+            return Ok(());
+        }
+        let message = format!("there are {MAX_RESOURCES_PER_KIND} of this kind, which is the most");
+        Err(RegistryError::Invalid(vec![document.problem("kind", message)]))
+    }
+}
+
+/// Findings with file and line where a document of this apply is meant; others are named alone.
+fn located(findings: Vec<Finding>, documents: &[Located]) -> Vec<Problem> {
+    findings
+        .into_iter()
+        .map(|finding| match place(documents, finding.kind, &finding.name) {
+            Some(document) => document.problem(&finding.field, finding.message),
+            None => Problem {
+                file: String::new(),
+                line: 0,
+                resource: label(finding.kind, &finding.name),
+                field: finding.field,
+                message: finding.message,
+            },
+        })
+        .collect()
+}
+
+fn place<'a>(documents: &'a [Located], kind: Kind, name: &Name) -> Option<&'a Located> {
+    documents.iter().find(|document| document.resource.kind() == kind && document.resource.name() == name)
+}
+
+/// What is worth a second look in the documents of this apply.
+fn warnings(state: &State, set: &ResourceSet, documents: &[Located], known_secrets: &[Name]) -> Vec<Problem> {
+    let known_tools = |server: &Name| {
+        let object = state.get(Kind::McpServer.as_str(), server.as_str())?;
+        catalog::known_tools(state, &object.uid)
+    };
+    let mut found: Vec<Problem> = check::warnings(set, &known_tools)
+        .into_iter()
+        .filter_map(|finding| {
+            let document = place(documents, finding.kind, &finding.name)?;
+            Some(document.problem(&finding.field, finding.message))
+        })
+        .collect();
+    for document in documents {
+        if let Some(name) = secret(&document.resource)
+            && !known_secrets.contains(name)
+        {
+            let message = format!(
+                "secret {name} is not set: calls fail with upstream_unavailable until `portcullis secret set {name}`"
+            );
+            found.push(document.problem("spec.auth.header.valueFrom.secret", message));
+        }
+    }
+    found
+}
+
+/// What the compiler refuses, with the place of the document that it names where there is one.
+fn compile_problems(errors: Vec<CompileError>, documents: &[Located]) -> Vec<Problem> {
+    errors
+        .into_iter()
+        .map(|error| {
+            let message = error.to_string();
+            let (label, field) = match &error {
+                CompileError::Dangling { from, field, .. } => (from.clone(), field.clone()),
+                CompileError::Duplicate { second, .. } => (second.clone(), String::new()),
+                CompileError::Invalid { entry, .. } => (entry.clone(), String::new()),
+                CompileError::More(_) => (String::new(), String::new()),
+            };
+            let named = |document: &&Located| {
+                self::label(document.resource.kind(), document.resource.name()) == label
+            };
+            match documents.iter().find(named) {
+                Some(document) => document.problem(&field, message),
+                None => Problem { file: String::new(), line: 0, resource: label, field, message },
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,65 @@
+//! Who refers to whom: so that nothing that is needed can be deleted, and the refusal names who needs it.
+
+use portcullis_policy::resource::{Auth, Grant, Kind, Name, Resource, Spec};
+
+/// One reference from a resource to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reference<'a> {
+    /// The kind referred to.
+    pub(super) kind: Kind,
+    /// Its name.
+    pub(super) name: &'a Name,
+}
+
+/// All that a resource refers to.
+#[must_use]
+pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
+    let to = |kind, name| Reference { kind, name };
+    match &resource.spec {
+        Spec::TrustZone(zone) => zone.reachable_from.iter().map(|name| to(Kind::TrustZone, name)).collect(),
+        Spec::Customer(_) => Vec::new(),
+        Spec::Team(team) => team.customer.iter().map(|name| to(Kind::Customer, name)).collect(),
+        Spec::McpServer(server) => vec![to(Kind::TrustZone, &server.zone)],
+        Spec::ToolBundle(bundle) => {
+            bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server)).collect()
+        }
+        Spec::VirtualKey(key) => {
+            let mut references = vec![to(Kind::TrustZone, &key.zone)];
+            references.extend(key.team.iter().map(|name| to(Kind::Team, name)));
+            references.extend(key.grants.iter().map(|grant| match grant {
+                Grant::Bundle(grant) => to(Kind::ToolBundle, &grant.bundle),
+                Grant::Server(grant) => to(Kind::McpServer, &grant.server),
+            }));
+            references
+        }
+    }
+}
+
+/// The secret that a resource refers to.
+#[must_use]
+pub(super) fn secret(resource: &Resource) -> Option<&Name> {
+    match &resource.spec {
+        Spec::McpServer(server) => match &server.auth {
+            Auth::Header(header) => Some(&header.value_from.secret),
+            Auth::None(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// `McpServer/github`: a resource as messages name it.
+#[must_use]
+pub(super) fn label(kind: Kind, name: &Name) -> String {
+    format!("{kind}/{name}")
+}
+
+/// At most ten names and how many more there are.
+#[must_use]
+pub(crate) fn listing(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,57 @@
+//! Deleting: refused while anybody refers to it, and what belongs to it alone goes with it.
+
+use portcullis_policy::resource::{Kind, Name};
+use portcullis_policy::snapshot::default_zone_name;
+
+use super::references::listing;
+use super::view::referrers;
+use super::{Registry, RegistryError, refuse};
+use crate::catalog;
+use crate::keys::KEY_MATERIAL;
+use crate::publish::Decision;
+use crate::store::{Op, State};
+
+pub(super) async fn remove(
+    registry: &Registry,
+    kind: Kind,
+    name: &str,
+    author: &str,
+    message: &str,
+) -> Result<u64, RegistryError> {
+    let message = Registry::message(message)?;
+    let message = if message.is_empty() { format!("delete {kind} {name}") } else { message.to_owned() };
+    let name: Name = name.parse().map_err(|_| RegistryError::NotFound(format!("{kind}/{name}")))?;
+    let decide = move |state: &State, _: &mut _| {
+        Ok(Decision { ops: ops(state, kind, &name)?, answer: (), dry_run: false })
+    };
+    let (version, ()) = registry.publisher.transact(author, &message, decide, refuse).await?;
+    Ok(version)
+}
+
+fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError> {
+    let is_default_zone = kind == Kind::TrustZone && *name == default_zone_name();
+    let Some(object) = state.get(kind.as_str(), name.as_str()) else {
+        return Err(if is_default_zone {
+            RegistryError::Refused("TrustZone/default is built in and cannot be deleted".to_owned())
+        } else {
+            RegistryError::NotFound(format!("{kind}/{name}"))
+        });
+    };
+    // Where a definition of the zone `default` goes, the built-in one is there again: nobody refers to nothing.
+    let referrers = if is_default_zone { Vec::new() } else { referrers(state, kind, name.as_str()) };
+    if !referrers.is_empty() {
+        return Err(RegistryError::Refused(format!(
+            "{kind}/{name} is referred to by {}; change or delete these first",
+            listing(&referrers)
+        )));
+    }
+    let mut ops = vec![Op::Delete { kind: kind.as_str().into(), name: name.as_str().into() }];
+    match kind {
+        Kind::VirtualKey => {
+            ops.push(Op::Delete { kind: KEY_MATERIAL.into(), name: object.uid.to_string().into() });
+        }
+        Kind::McpServer => ops.extend(catalog::ops_for_deleted_server(state, &object.uid)),
+        _ => {}
+    }
+    Ok(ops)
+}

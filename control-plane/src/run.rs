@@ -1,0 +1,313 @@
+//! Starting and stopping a control plane: the only place that knows all rooms.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_listen::{Bounds, ListenError, Listener, TlsFiles};
+use portcullis_policy::resource::Name;
+use portcullis_telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::admin;
+use crate::approvals::Approvals;
+use crate::bootstrap::{self, BootstrapError};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::grpc;
+use crate::http::{self, Pages};
+use crate::keys::Keys;
+use crate::metrics::{self, Figures};
+use crate::publish::{PrepareError, Publisher};
+use crate::registry::Registry;
+use crate::store::{JournalStore, Store, StoreError, Vault, VaultError};
+use crate::stream::{
+    Distribution, DistributionParts, PlaneTokens, Planes, StoreHandle, Timings, TokenError, TokenScope,
+};
+
+/// How often the vault is asked whether a new sealing key is due.
+const SEALING_KEYS: Duration = Duration::from_secs(60);
+/// The label by which the tokens of [`Running::plane_token`] are known again.
+const MINTED_LABEL: (&str, &str) = ("portcullis/token", "same-process");
+
+/// Why a control plane did not start. Nothing serves then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Tokens and secrets would travel in plain text.
+    #[error(
+        "gRPC on {0} would carry tokens and secrets in plain text: give a certificate (--tls-cert FILE --tls-key FILE), or listen on a loopback address"
+    )]
+    PlainText(SocketAddr),
+    /// A port or its certificate.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The data directory or the administrator's token.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// What is stored cannot be published.
+    #[error("what is stored cannot be published: {0}")]
+    Publish(#[from] PrepareError),
+    /// A fault of Portcullis itself.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Why a control plane stopped without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The gRPC port failed.
+    #[error("the gRPC port failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+/// A control plane that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where gRPC is served, with the port that was really bound.
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP is served.
+    pub http_addr: SocketAddr,
+    /// Whether both speak TLS.
+    pub tls: bool,
+    /// Where the administrator's token is.
+    pub admin_token_file: PathBuf,
+    registry: Registry,
+    publisher: Publisher,
+    tokens: PlaneTokens,
+    tasks: TaskTracker,
+    failed: tokio::sync::oneshot::Receiver<RunError>,
+    shutdown: CancellationToken,
+    grace: Duration,
+}
+
+/// Starts a control plane: opens what is stored, publishes it, and serves until the token is cancelled.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    if config.tls.is_none() && !config.grpc_listen.ip().is_loopback() {
+        return Err(StartError::PlainText(config.grpc_listen));
+    }
+    // Both ports first: who cannot serve must not change anything on disk.
+    let grpc_port = bind(config.grpc_listen, config.tls.as_ref(), grpc::MAX_CONNECTIONS)?;
+    let http_port = bind(config.http_listen, config.tls.as_ref(), http::MAX_CONNECTIONS)?;
+    let (store, vault) = open(&config.data_dir, &config.clock).await?;
+    bootstrap::admin_token(&*store, &config.admin_token_file, &config.clock).await?;
+
+    // Whatever fails from here on stops what was started before it.
+    let stop = shutdown.child_token();
+    let undo = stop.clone().drop_guard();
+    let parts = Rooms::build(store, vault, &config, &stop).await?;
+    let metrics = Metrics::default();
+    metrics::register(
+        &metrics,
+        Figures {
+            store: Arc::clone(&parts.admin.store),
+            vault: Arc::clone(&parts.admin.vault),
+            publisher: parts.admin.publisher.clone(),
+            planes: parts.admin.planes.clone(),
+        },
+    );
+    let pages = Pages { publisher: parts.admin.publisher.clone(), metrics };
+    let (health, routes) = routes(&parts).await?;
+    let (fail, failed) = tokio::sync::oneshot::channel();
+    let running = Running {
+        grpc_addr: grpc_port.local_addr(),
+        http_addr: http_port.local_addr(),
+        tls: config.tls.is_some(),
+        admin_token_file: config.admin_token_file,
+        registry: parts.admin.registry.clone(),
+        publisher: parts.admin.publisher.clone(),
+        tokens: parts.admin.tokens.clone(),
+        tasks: TaskTracker::new(),
+        failed,
+        shutdown: shutdown.clone(),
+        grace: config.grace,
+    };
+    undo.disarm();
+
+    let tasks = &running.tasks;
+    tasks.spawn(parts.distribution.supervise(stop.clone()));
+    tasks.spawn(sealing_keys(parts.admin.vault, config.clock, stop.clone()));
+    tasks.spawn(http::serve(http_port, pages, stop.clone()));
+    tasks.spawn(retire(health, stop.clone()));
+    tasks.spawn(async move {
+        if let Err(error) = grpc::serve(grpc_port, routes, stop).await {
+            // Without its API a control plane is of no use: the process should end and be started again.
+            let _ = fail.send(error.into());
+            shutdown.cancel();
+        }
+    });
+    tasks.close();
+    tracing::info!(grpc = %running.grpc_addr, http = %running.http_addr, tls = running.tls, "the control plane serves");
+    Ok(running)
+}
+
+fn bind(addr: SocketAddr, tls: Option<&TlsFiles>, connections: usize) -> Result<Listener, ListenError> {
+    let bounds = Bounds { connections, ..Bounds::default() };
+    Ok(Listener::bind(addr, tls.cloned())?.with_bounds(bounds))
+}
+
+async fn open(dir: &Path, clock: &Clock) -> Result<(Arc<dyn Store>, Arc<Vault>), StartError> {
+    let (dir, now) = (dir.to_owned(), clock.now_unix_ms());
+    let opened = tokio::task::spawn_blocking(move || {
+        bootstrap::private_dir(&dir)?;
+        let store = JournalStore::open(&dir)?;
+        let vault = Vault::open(&dir.join("vault"), now)?;
+        Ok::<_, StartError>((store, vault))
+    });
+    let (store, vault) = opened.await.map_err(|error| StartError::Internal(error.to_string()))??;
+    Ok((Arc::new(store), Arc::new(vault)))
+}
+
+/// The rooms that serve.
+struct Rooms {
+    admin: admin::Parts,
+    distribution: Distribution,
+}
+
+impl Rooms {
+    async fn build(
+        store: Arc<dyn Store>,
+        vault: Arc<Vault>,
+        config: &Config,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let clock = config.clock.clone();
+        let key = vault.signing_key();
+        let public_key = key.public_key();
+        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await?;
+        let catalog = Catalog::new(Arc::clone(&store), clock.clone());
+        let registry = Registry::new(
+            Arc::clone(&store),
+            publisher.clone(),
+            Arc::clone(&vault),
+            catalog.clone(),
+            clock.clone(),
+        );
+        let planes = Planes::new(clock.clone());
+        let distribution = Distribution::new(DistributionParts {
+            store: StoreHandle(Arc::clone(&store)),
+            published: publisher.subscribe(),
+            vault: Arc::clone(&vault),
+            catalog,
+            planes: planes.clone(),
+            clock: clock.clone(),
+            timings: Timings::new(config.status_interval, config.probe_interval),
+        });
+        let admin = admin::Parts {
+            keys: Keys::new(registry.clone(), publisher.clone(), clock.clone()),
+            approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+            tokens: PlaneTokens::new(Arc::clone(&store), clock.clone(), public_key),
+            store,
+            vault,
+            publisher,
+            registry,
+            planes,
+            clock,
+            shutdown: stop.clone(),
+        };
+        Ok(Self { admin, distribution })
+    }
+}
+
+async fn routes(rooms: &Rooms) -> Result<(HealthReporter, Routes), StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in
+        admin::SERVICES.iter().chain([&portcullis_proto::config::v1::distribution_server::SERVICE_NAME])
+    {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(portcullis_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| StartError::Internal(error.to_string()))?;
+    let routes = Routes::new(health_service)
+        .add_service(reflection)
+        .add_service(rooms.distribution.clone().into_server());
+    Ok((health, admin::add_to(routes, rooms.admin.clone())))
+}
+
+/// Tells whoever asks for health that this plane is going.
+async fn retire(health: HealthReporter, stop: CancellationToken) {
+    stop.cancelled().await;
+    health.set_service_status("", ServingStatus::NotServing).await;
+    for service in admin::SERVICES {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
+async fn sealing_keys(vault: Arc<Vault>, clock: Clock, stop: CancellationToken) {
+    loop {
+        if let Err(error) = vault.rotate_sealing_keys(clock.now_unix_ms()).await {
+            tracing::error!(%error, "sealing keys cannot be rotated; the present ones stay in use");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SEALING_KEYS) => {}
+        }
+    }
+}
+
+impl Running {
+    /// The registry, for whoever runs this control plane within its own process.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What is published.
+    #[must_use]
+    pub const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// A token for the data plane of this name in the same process, made without the API. Those that were made like this
+    /// for the same name before are revoked: each start has one of its own.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub async fn plane_token(&self, plane: &Name) -> Result<String, TokenError> {
+        const AUTHOR: &str = "system";
+        let (label, value) = MINTED_LABEL;
+        for token in self.tokens.list() {
+            let ours = token.scope.plane_name.as_ref() == Some(plane)
+                && token.scope.labels.get(label).is_some_and(|known| known == value);
+            if ours && !token.revoked {
+                self.tokens.revoke(AUTHOR, &token.id).await?;
+            }
+        }
+        let labels = [(label.to_owned(), value.to_owned())].into();
+        let scope = TokenScope { plane_name: Some(plane.clone()), labels };
+        Ok(self.tokens.create(AUTHOR, scope).await?.text)
+    }
+
+    /// Waits for the shutdown that the token of [`start`] asks for, and then until everything has ended, at most for the
+    /// configured grace.
+    ///
+    /// # Errors
+    /// When it ended without being asked to.
+    pub async fn wait(mut self) -> Result<(), RunError> {
+        self.shutdown.cancelled().await;
+        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!(grace = ?self.grace, "some streams did not end in time; they are cut");
+        }
+        match self.failed.try_recv() {
+            Ok(error) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+}
