@@ -7,18 +7,32 @@
 //! This room knows nothing of resources, keys or planes: an object is a kind, a name, a uid and a JSON body.
 
 mod disk;
+mod error;
+mod frame;
+mod history;
+mod index;
+mod journal;
+mod lock;
+mod plan;
 mod port;
+mod record;
+mod recover;
+mod segment;
 mod single;
 mod state;
 mod transact;
 mod vault;
+mod writer;
 
+pub use error::StoreError;
+pub use journal::CutTail;
 pub use port::{
     Change, CommitError, HistoryChange, HistoryError, HistoryFilter, HistoryRecord, MAX_AUTHOR_BYTES,
     MAX_BODY_BYTES, MAX_HISTORY_RECORDS, MAX_KIND_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_OBJECTS,
     MAX_OPS, MAX_RECORD_BYTES, Op, Store, WriteTurn,
 };
-pub use single::{JournalStore, StoreError};
+pub use recover::{IndexFound, Opened};
+pub use single::JournalStore;
 pub use state::{Object, State};
 pub use transact::{TransactError, transact};
 pub use vault::{

@@ -143,9 +143,18 @@ pub struct HistoryChange {
 }
 
 /// A place in the queue of those who read the state in order to change it. Dropping it lets the next one in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use]
-pub struct WriteTurn(pub(super) Option<OwnedMutexGuard<()>>);
+pub struct WriteTurn {
+    _held: Option<OwnedMutexGuard<()>>,
+}
+
+impl WriteTurn {
+    /// The turn that this lock stands for.
+    pub const fn holding(lock: OwnedMutexGuard<()>) -> Self {
+        Self { _held: Some(lock) }
+    }
+}
 
 /// A store of objects with one version number.
 pub trait Store: Send + Sync + 'static {
@@ -167,6 +176,6 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until nobody else of this process is between reading the state and committing, so that writers queue up
     /// instead of failing one another. Only a help: what keeps changes apart is the expected version of a commit.
     fn write_turn(&self) -> BoxFuture<'_, WriteTurn> {
-        Box::pin(async { WriteTurn(None) })
+        Box::pin(async { WriteTurn::default() })
     }
 }

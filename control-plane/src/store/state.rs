@@ -7,6 +7,8 @@ use std::sync::Arc;
 use portcullis_policy::resource::Uid;
 use serde_json::Value;
 
+use super::record::RecordChange;
+
 /// One object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -31,10 +33,21 @@ type Objects = BTreeMap<Arc<str>, Arc<Object>>;
 pub struct State {
     /// Counts the changes ever made; 0 is the empty state.
     pub version: u64,
+    objects: usize,
     kinds: BTreeMap<Arc<str>, Arc<Objects>>,
 }
 
 impl State {
+    /// The state of these objects. Of two with one kind and name the later one counts.
+    #[must_use]
+    pub fn new(version: u64, objects: impl IntoIterator<Item = Object>) -> Self {
+        let mut state = Self { version, ..Self::default() };
+        for object in objects {
+            state.insert(Arc::new(object));
+        }
+        state
+    }
+
     /// The object of this kind and name.
     #[must_use]
     pub fn get(&self, kind: &str, name: &str) -> Option<&Arc<Object>> {
@@ -70,4 +83,71 @@ impl State {
     pub fn count(&self, kind: &str) -> usize {
         self.kinds.get(kind).map_or(0, |objects| objects.len())
     }
+
+    /// How many objects there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.objects
+    }
+
+    /// Whether there is no object.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.objects == 0
+    }
+
+    /// Puts an object in its place as it is.
+    pub(super) fn insert(&mut self, object: Arc<Object>) {
+        let objects = Arc::make_mut(self.kinds.entry(Arc::clone(&object.kind)).or_default());
+        if objects.insert(Arc::clone(&object.name), object).is_none() {
+            self.objects += 1;
+        }
+    }
+
+    fn remove(&mut self, kind: &str, name: &str) {
+        let Some(objects) = self.kinds.get_mut(kind) else { return };
+        if Arc::make_mut(objects).remove(name).is_some() {
+            self.objects = self.objects.saturating_sub(1);
+        }
+        if objects.is_empty() {
+            self.kinds.remove(kind);
+        }
+    }
+
+    /// Makes the recorded changes, which lead to this version; gives each object as it was and as it is. The error says
+    /// which change does not fit the state: the record is not the next one of this state's history.
+    pub(super) fn apply(&mut self, version: u64, changes: &[RecordChange]) -> Result<Vec<Step>, String> {
+        let mut steps = Vec::with_capacity(changes.len());
+        for change in changes {
+            let old = self.get(&change.kind, &change.name).cloned();
+            if old.is_some() != change.before.is_some() {
+                return Err(format!("{}/{} is not what the change found", change.kind, change.name));
+            }
+            let new = change.after.as_ref().map(|body| {
+                let kept = old.as_ref().filter(|old| old.uid == change.uid);
+                Arc::new(Object {
+                    kind: Arc::clone(&change.kind),
+                    name: Arc::clone(&change.name),
+                    uid: change.uid,
+                    version,
+                    created_version: kept.map_or(version, |old| old.created_version),
+                    body: body.clone(),
+                })
+            });
+            match &new {
+                Some(object) => self.insert(Arc::clone(object)),
+                None => self.remove(&change.kind, &change.name),
+            }
+            steps.push(Step { old, new });
+        }
+        self.version = version;
+        Ok(steps)
+    }
+}
+
+/// One object before and after a change.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) old: Option<Arc<Object>>,
+    pub(super) new: Option<Arc<Object>>,
 }
