@@ -1,6 +1,18 @@
 //! Rewriting single members of a JSON object while every other byte stays as it was.
+//!
+//! What was judged must be what is forwarded: a tree that is written out again would change numbers, escapes and order.
+
+use std::borrow::Cow;
 
 use serde_json::value::RawValue;
+
+use crate::names;
+use crate::object::push_quoted;
+use crate::raw;
+use crate::scan::{Fault, Scanner, Trust};
+
+/// Deepest text that is rewritten.
+const MAX_DEPTH: usize = 128;
 
 /// What becomes of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +29,7 @@ pub enum EditError {
     /// The text to rewrite is no JSON object, or deeper than 128 levels.
     #[error("not a JSON object")]
     NotAnObject,
-    /// A name to edit occurs more than once.
+    /// A name occurs more than once in it.
     #[error("a member name is repeated")]
     DuplicateName,
     /// A value to set is not JSON.
@@ -25,26 +37,37 @@ pub enum EditError {
     BadValue,
 }
 
-/// Rewrites members of an object; bytes outside the edited members stay verbatim.
+impl From<Fault> for EditError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Syntax | Fault::Depth => Self::NotAnObject,
+            Fault::Duplicate => Self::DuplicateName,
+        }
+    }
+}
+
+/// Rewrites members of an object; bytes outside the edited members stay verbatim. Of two edits of one name the first holds.
 ///
 /// # Errors
 /// If `raw` is no object, repeats a name, or a new value is not JSON.
 pub fn edit_object(raw: &str, edits: &[(&str, Edit<'_>)]) -> Result<String, EditError> {
-    let _ = (raw, edits);
-    todo!()
+    check_values(edits)?;
+    Members::of(Scanner::new(raw, MAX_DEPTH, Trust::Upstream)).map(|members| members.edited(raw, edits))
 }
 
-/// [`edit_object`] from raw value to raw value, without validating the outcome again.
+/// [`edit_object`] from raw value to raw value, without validating what is known to be JSON again.
 ///
 /// # Errors
 /// As [`edit_object`].
 pub fn edit_raw(raw: &RawValue, edits: &[(&str, Edit<'_>)]) -> Result<Box<RawValue>, EditError> {
-    let _ = (raw, edits);
-    todo!()
+    check_values(edits)?;
+    let text = raw.get();
+    let edited = Members::of(Scanner::new(text, usize::MAX, Trust::Json))?.edited(text, edits);
+    raw::owned(edited).ok_or(EditError::NotAnObject)
 }
 
-/// Edits members of `params` and members of `params._meta` at once; absent `params` and `_meta` are made when something
-/// is set in them, and a `_meta` that the edits leave empty goes.
+/// Edits members of `params` and members of `params._meta` at once; absent `params` and `_meta` are made when something is set
+/// in them, and a `_meta` that the edits leave empty goes.
 ///
 /// # Errors
 /// As [`edit_object`]; also when `_meta` is there and no object.
@@ -53,6 +76,130 @@ pub fn edit_params(
     edits: &[(&str, Edit<'_>)],
     meta: &[(&str, Edit<'_>)],
 ) -> Result<Option<Box<RawValue>>, EditError> {
-    let _ = (params, edits, meta);
-    todo!()
+    check_values(edits)?;
+    check_values(meta)?;
+    let text = params.map_or("{}", RawValue::get);
+    let members = Members::of(Scanner::new(text, usize::MAX, Trust::Json))?;
+    let old_meta = members.value(text, names::META).filter(|old| *old != "null").unwrap_or("{}");
+    let meta_members = Members::of(Scanner::new(old_meta, usize::MAX, Trust::Json))?;
+    let new_meta = meta_members.edited(old_meta, meta);
+    let emptied = meta_members.would_be_empty(meta);
+
+    let mut all: Vec<(&str, Edit<'_>)> = Vec::with_capacity(edits.len() + 1);
+    all.extend(edits.iter().filter(|(name, _)| *name != names::META));
+    if !emptied {
+        all.push((names::META, Edit::Set(&new_meta)));
+    } else if !meta_members.0.is_empty() {
+        all.push((names::META, Edit::Remove));
+    }
+    if params.is_none() && members.would_be_empty(&all) {
+        return Ok(None);
+    }
+    raw::owned(members.edited(text, &all)).map(Some).ok_or(EditError::NotAnObject)
 }
+
+fn check_values(edits: &[(&str, Edit<'_>)]) -> Result<(), EditError> {
+    let is_json = |text: &str| {
+        let mut scanner = Scanner::new(text, MAX_DEPTH, Trust::Upstream);
+        scanner.value().and_then(|_| scanner.end()).is_ok()
+    };
+    let good = edits.iter().all(|(_, edit)| match edit {
+        Edit::Set(value) => is_json(value),
+        Edit::Remove => true,
+    });
+    if good { Ok(()) } else { Err(EditError::BadValue) }
+}
+
+/// Where the members of an object stand in its text, in order.
+struct Members<'a>(Vec<Member<'a>>);
+
+struct Member<'a> {
+    name: Cow<'a, str>,
+    /// Where the name's opening quote is.
+    start: usize,
+    value_start: usize,
+    end: usize,
+}
+
+impl<'a> Members<'a> {
+    fn of(mut scanner: Scanner<'a>) -> Result<Self, EditError> {
+        let mut members = Vec::with_capacity(8);
+        scanner.object(|scanner, name, start| {
+            scanner.peek();
+            let value_start = scanner.at();
+            scanner.value()?;
+            members.push(Member { name: name.clone(), start, value_start, end: scanner.at() });
+            Ok::<_, Fault>(())
+        })?;
+        scanner.end()?;
+        Ok(Self(members))
+    }
+
+    fn value<'t>(&self, text: &'t str, name: &str) -> Option<&'t str> {
+        let member = self.0.iter().find(|member| member.name == name)?;
+        text.get(member.value_start..member.end)
+    }
+
+    fn would_be_empty(&self, edits: &[(&str, Edit<'_>)]) -> bool {
+        !edits.iter().any(|(_, edit)| matches!(edit, Edit::Set(_)))
+            && self.0.iter().all(|member| edit_of(edits, &member.name) == Some(Edit::Remove))
+    }
+
+    fn edited(&self, text: &str, edits: &[(&str, Edit<'_>)]) -> String {
+        let piece = |start: usize, end: usize| text.get(start..end).unwrap_or_default();
+        let added: usize = edits
+            .iter()
+            .map(|(name, edit)| name.len() + 8 + if let Edit::Set(value) = edit { value.len() } else { 0 })
+            .sum();
+        let mut out = String::with_capacity(text.len() + added);
+        let first =
+            self.0.first().map_or_else(|| text.find('{').map_or(0, |at| at + 1), |member| member.start);
+        let last = self.0.last().map_or(first, |member| member.end);
+        out.push_str(piece(0, first));
+
+        let mut previous_end = None;
+        let mut any = false;
+        for member in &self.0 {
+            let edit = edit_of(edits, &member.name);
+            if edit != Some(Edit::Remove) {
+                if any {
+                    // What stood before this member: a comma and its white space.
+                    out.push_str(piece(previous_end.unwrap_or(first), member.start));
+                }
+                any = true;
+                if let Some(Edit::Set(value)) = edit {
+                    out.push_str(piece(member.start, member.value_start));
+                    out.push_str(value);
+                } else {
+                    out.push_str(piece(member.start, member.end));
+                }
+            }
+            previous_end = Some(member.end);
+        }
+
+        for (at, (name, edit)) in edits.iter().enumerate() {
+            let Edit::Set(value) = edit else { continue };
+            let is_member = self.0.iter().any(|member| member.name == *name);
+            let is_second =
+                edits.get(..at).is_some_and(|before| before.iter().any(|(other, _)| other == name));
+            if !is_member && !is_second {
+                if any {
+                    out.push(',');
+                }
+                any = true;
+                push_quoted(&mut out, name);
+                out.push(':');
+                out.push_str(value);
+            }
+        }
+        out.push_str(piece(last, text.len()));
+        out
+    }
+}
+
+fn edit_of<'a>(edits: &[(&str, Edit<'a>)], name: &str) -> Option<Edit<'a>> {
+    edits.iter().find(|(this, _)| *this == name).map(|(_, edit)| *edit)
+}
+
+#[cfg(test)]
+mod tests;

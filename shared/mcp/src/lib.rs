@@ -6,15 +6,19 @@
 
 pub mod edit;
 pub mod envelope;
+pub mod handshake;
 pub mod headers;
 pub mod message;
 pub mod methods;
 pub mod names;
 pub mod object;
-pub mod raw;
+pub mod preflight;
+mod raw;
 pub mod respond;
 pub mod revision;
 mod scan;
+#[cfg(test)]
+mod schemas;
 pub mod sse;
 pub mod translate;
 
@@ -22,5 +26,6 @@ pub use edit::{Edit, EditError, edit_object};
 pub use envelope::{MalformedMessage, Message, Meta, Params, parse, parse_upstream};
 pub use headers::{HeaderMismatch, HeaderParam};
 pub use methods::Method;
+pub use preflight::check_modern;
 pub use revision::{Era, LEGACY_OFFERED, MODERN_OFFERED, Revision};
 pub use translate::CallerFacts;

@@ -1,5 +1,7 @@
 //! Strings that the protocol fixes: `_meta` keys, and ours.
 
+/// The member of `params` and results that carries metadata.
+pub const META: &str = "_meta";
 /// `_meta`: protocol version of a modern request.
 pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// `_meta`: who the client says it is.

@@ -21,13 +21,14 @@ impl Era {
         }
     }
 
-    /// The era of one request, by the contract: modern if its body or its header names 2026-07-28 or later.
+    /// The era of one request, by the contract: modern if its body or its header names 2026-07-28 or later. A body that names
+    /// something else than a legacy revision is modern too: only modern requests name a version there, and an unknown
+    /// one must be told which there are (2026-07-28, versioning page).
     ///
-    /// `header` is the value of `MCP-Protocol-Version`, `meta` that of `_meta` key
-    /// `io.modelcontextprotocol/protocolVersion`.
+    /// `header` is the value of `MCP-Protocol-Version`, `meta` that of `_meta` key `io.modelcontextprotocol/protocolVersion`.
     #[must_use]
     pub fn of_request(header: Option<&str>, meta: Option<&str>) -> Self {
-        if header.is_some_and(names_modern) || meta.is_some_and(names_modern) {
+        if header.is_some_and(names_modern) || meta.is_some_and(is_not_legacy) {
             Self::Modern
         } else {
             Self::Legacy
@@ -102,6 +103,10 @@ pub const MODERN_OFFERED: &[Revision] = &[Revision::V2026_07_28];
 /// Whether the text is a date no earlier than the first modern revision, known or not.
 fn names_modern(text: &str) -> bool {
     is_date(text) && text >= Revision::V2026_07_28.0
+}
+
+fn is_not_legacy(text: &str) -> bool {
+    Revision::parse(text).is_none_or(|revision| revision.era() == Era::Modern)
 }
 
 /// `YYYY-MM-DD` in digits: dates of this form order like their texts.

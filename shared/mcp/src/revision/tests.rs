@@ -28,6 +28,9 @@ fn a_request_is_modern_when_header_or_body_names_a_modern_date() {
         (Some("9999"), None, Era::Legacy),
         (Some("zzzz-zz-zz"), None, Era::Legacy),
         (None, Some("2025-11-25"), Era::Legacy),
+        (Some("v999.0.0"), None, Era::Legacy),
+        (Some("v999.0.0"), Some("v999.0.0"), Era::Modern),
+        (None, Some("1900-01-01"), Era::Modern),
     ];
     for (header, meta, era) in cases {
         assert_eq!(Era::of_request(header, meta), era, "{header:?} {meta:?}");
