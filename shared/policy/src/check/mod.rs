@@ -1,5 +1,11 @@
 //! Judges a whole set of resources as `apply` does: what each one says, and whether they fit together.
 
+mod key;
+mod server;
+mod text;
+mod warn;
+mod zone;
+
 use std::collections::BTreeMap;
 
 use crate::resource::{Kind, Metadata, Name, Resource, Spec, TrustZoneSpec};
@@ -103,14 +109,100 @@ pub fn built_in_zone() -> Resource {
 /// Everything that is wrong with a set, by kind and name. Empty when it may be applied.
 #[must_use]
 pub fn check(set: &ResourceSet) -> Vec<Finding> {
-    let _ = set;
-    Vec::new()
+    let mut findings = Findings::default();
+    for resource in set.iter() {
+        let mut of = findings.of(resource);
+        labels(&resource.metadata, &mut of);
+        match &resource.spec {
+            Spec::TrustZone(spec) => zone::check(spec, set, &mut of),
+            Spec::Customer(_) => {}
+            Spec::Team(spec) => {
+                if let Some(customer) = &spec.customer {
+                    of.reference("spec.customer", Kind::Customer, customer, set);
+                }
+            }
+            Spec::McpServer(spec) => server::check(spec, set, &mut of),
+            Spec::ToolBundle(spec) => key::bundle(spec, set, &mut of),
+            Spec::VirtualKey(spec) => key::check(spec, set, &mut of),
+        }
+    }
+    server::aliases(set, &mut findings);
+    findings.list
 }
 
 /// What may be applied but does less than its author may think. `known_tools` tells the upstream's names of a server's tools,
 /// approved or not; `None` when nobody has seen them yet.
 #[must_use]
 pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<String>>) -> Vec<Finding> {
-    let _ = (set, known_tools);
-    Vec::new()
+    let mut findings = Findings::default();
+    for resource in set.iter() {
+        let mut of = findings.of(resource);
+        match &resource.spec {
+            Spec::ToolBundle(spec) => warn::bundle(spec, known_tools, &mut of),
+            Spec::VirtualKey(spec) => warn::key(spec, set, known_tools, &mut of),
+            Spec::TrustZone(_) | Spec::Customer(_) | Spec::Team(_) | Spec::McpServer(_) => {}
+        }
+    }
+    findings.list
 }
+
+/// How many labels a resource may have.
+const MAX_LABELS: usize = 64;
+
+fn labels(metadata: &Metadata, of: &mut FindingsOf<'_>) {
+    if metadata.labels.len() > MAX_LABELS {
+        of.add("metadata.labels", format!("a resource has at most {MAX_LABELS} labels"));
+    }
+    for (name, value) in &metadata.labels {
+        if name.is_empty() || name.len() > 63 || !name.chars().all(|c| c.is_ascii_graphic()) {
+            of.add(
+                "metadata.labels",
+                format!("the label name {name:?} is not 1 to 63 visible ASCII characters"),
+            );
+        }
+        if !text::short(value, 0, 256) {
+            of.add(
+                &format!("metadata.labels.{name}"),
+                "a label's value has at most 256 characters and no control characters",
+            );
+        }
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn of<'a>(&'a mut self, resource: &'a Resource) -> FindingsOf<'a> {
+        FindingsOf { resource, list: &mut self.list }
+    }
+}
+
+/// Findings of one resource.
+struct FindingsOf<'a> {
+    resource: &'a Resource,
+    list: &'a mut Vec<Finding>,
+}
+
+impl FindingsOf<'_> {
+    fn add(&mut self, field: &str, message: impl Into<String>) {
+        self.list.push(Finding {
+            kind: self.resource.kind(),
+            name: self.resource.name().clone(),
+            field: field.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn reference(&mut self, field: &str, kind: Kind, name: &Name, set: &ResourceSet) {
+        if !set.contains(kind, name) {
+            self.add(field, format!("there is no {kind} {name}: apply it first or together with this"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

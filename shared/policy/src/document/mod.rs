@@ -1,6 +1,26 @@
 //! Text to resources: YAML or JSON, several documents to a file, every problem with its file, line and field.
+//!
+//! The way: text to a tree with lines ([`tree`]), tree to typed resources ([`read`], [`resource`]), with what this version
+//! does not enforce named on the way ([`known`]).
 
-use crate::resource::{Kind, Name, Resource};
+mod known;
+mod read;
+mod resource;
+mod tree;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::resource::{API_VERSION, Kind, Name, Resource, Spec};
+use tree::{Node, Tree};
+
+pub use tree::{MAX_DOCUMENTS, MAX_FILE_BYTES};
+
+/// More problems than these are counted, not named.
+const MAX_PROBLEMS: usize = 1_000;
 
 /// A file to read: its name is only for messages.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +46,8 @@ pub struct Problem {
     pub message: String,
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file)?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
@@ -45,16 +65,41 @@ pub struct Located {
     /// The resource.
     pub resource: Resource,
     /// The file.
-    pub file: String,
+    pub file: Arc<str>,
+    /// The line that the document begins on.
+    pub line: u32,
+    /// The lines of its fields, by their paths.
+    lines: HashMap<Box<str>, u32>,
 }
 
 impl Located {
+    fn new(resource: Resource, file: &Arc<str>, document: &Node) -> Self {
+        let mut lines = HashMap::new();
+        collect_lines(document, &read::Path::Root, &mut lines);
+        Self { resource, file: Arc::clone(file), line: document.line, lines }
+    }
+
+    /// The line of a field, or of the nearest thing around it that is written down.
+    #[must_use]
+    pub fn line_of(&self, field: &str) -> u32 {
+        let mut field = field;
+        loop {
+            if let Some(line) = self.lines.get(field) {
+                return *line;
+            }
+            match field.rfind(['.', '[']).and_then(|at| field.get(..at)) {
+                Some(outer) => field = outer,
+                None => return self.line,
+            }
+        }
+    }
+
     /// A problem with a field of this resource, at the field's line or that of the nearest thing around it.
     #[must_use]
     pub fn problem(&self, field: &str, message: impl Into<String>) -> Problem {
         Problem {
-            file: self.file.clone(),
-            line: 1,
+            file: self.file.to_string(),
+            line: self.line_of(field),
             resource: format!("{}/{}", self.resource.kind(), self.resource.name()),
             field: field.to_owned(),
             message: message.into(),
@@ -62,13 +107,92 @@ impl Located {
     }
 }
 
+fn collect_lines(node: &Node, path: &read::Path<'_>, lines: &mut HashMap<Box<str>, u32>) {
+    match &node.value {
+        Tree::Map(members) => {
+            for member in members {
+                let path = read::Path::Key(path, &member.name);
+                lines.insert(path.to_string().into(), member.line);
+                collect_lines(&member.value, &path, lines);
+            }
+        }
+        Tree::List(items) => {
+            for (at, item) in items {
+                let path = read::Path::Index(path, *at);
+                lines.insert(path.to_string().into(), item.line);
+                collect_lines(item, &path, lines);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Reads every document of every file.
 ///
 /// # Errors
-/// All problems of all documents; nothing is to be applied then.
+/// All problems of all documents, up to a bound; nothing is to be applied then.
 pub fn parse(files: &[SourceFile<'_>]) -> Result<Vec<Located>, Vec<Problem>> {
-    let _ = files;
-    Err(Vec::new())
+    let mut found: Vec<Located> = Vec::new();
+    let mut problems = Vec::new();
+    let mut first: HashMap<(Kind, Name), usize> = HashMap::new();
+    let mut documents = 0_usize;
+    for file in files {
+        let trees = match tree::read(file) {
+            Ok(trees) => trees,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        documents += trees.len();
+        if documents > MAX_DOCUMENTS {
+            let message = format!("these are more than {MAX_DOCUMENTS} documents: apply them in parts");
+            let (resource, field) = (String::new(), String::new());
+            problems.push(Problem { file: file.name.to_owned(), line: 0, resource, field, message });
+            break;
+        }
+        let name: Arc<str> = file.name.into();
+        for document in trees.iter().filter(|document| !matches!(document.value, Tree::Null)) {
+            match resource::read(document) {
+                Ok(resource) => {
+                    let located = Located::new(resource, &name, document);
+                    let key = (located.resource.kind(), located.resource.name().clone());
+                    let other = first.get(&key).and_then(|at| found.get(*at));
+                    if let Some(other) = other {
+                        let place = format!("{}:{}", other.file, other.line_of("metadata.name"));
+                        problems.push(located.problem(
+                            "metadata.name",
+                            format!("this resource is written twice; the other one is at {place}"),
+                        ));
+                    } else {
+                        first.insert(key, found.len());
+                        found.push(located);
+                    }
+                }
+                Err(faults) => {
+                    let label = resource::label(document);
+                    problems.extend(faults.into_iter().map(|fault| Problem {
+                        file: file.name.to_owned(),
+                        line: fault.line,
+                        resource: label.clone(),
+                        field: fault.field,
+                        message: fault.message,
+                    }));
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(found);
+    }
+    if problems.len() > MAX_PROBLEMS {
+        let more = problems.len() - MAX_PROBLEMS;
+        problems.truncate(MAX_PROBLEMS);
+        if let Some(last) = problems.last_mut() {
+            last.message.push_str(&format!("; and {more} more problems"));
+        }
+    }
+    Err(problems)
 }
 
 impl Resource {
@@ -87,15 +211,36 @@ impl Resource {
     /// As it is written: `apiVersion`, `kind`, `metadata`, `spec`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::Value::Null
+        let spec = match &self.spec {
+            Spec::TrustZone(spec) => json!(spec),
+            Spec::Customer(spec) => json!(spec),
+            Spec::Team(spec) => json!(spec),
+            Spec::McpServer(spec) => json!(spec),
+            Spec::ToolBundle(spec) => json!(spec),
+            Spec::VirtualKey(spec) => json!(spec),
+        };
+        json!({
+            "apiVersion": API_VERSION,
+            "kind": self.kind().as_str(),
+            "metadata": json!(self.metadata),
+            "spec": spec,
+        })
     }
 
-    /// Reads what [`Resource::to_json`] made.
+    /// Reads what [`Resource::to_json`] made, by the same rules as a document.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that names the fields and says what is wrong with each.
     pub fn from_json(value: &serde_json::Value) -> Result<Self, String> {
-        let _ = value;
-        Err(String::new())
+        resource::read(&Node::from_json(value)).map_err(|faults| {
+            let say = |fault: resource::Fault| match fault.field.as_str() {
+                "" => fault.message,
+                field => format!("{field}: {}", fault.message),
+            };
+            faults.into_iter().map(say).collect::<Vec<_>>().join("; ")
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

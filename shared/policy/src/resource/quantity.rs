@@ -4,16 +4,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A duration: a whole number and one of `ms s m h d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct HumanDuration(pub Duration);
 
 /// A number of bytes: a whole number, alone or with one of `B KiB MiB GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "SizeText", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct ByteSize(pub u64);
 
 /// The text is no quantity.
@@ -63,11 +64,23 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-impl TryFrom<String> for HumanDuration {
-    type Error = BadQuantity;
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DurationVisitor;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+        impl Visitor<'_> for DurationVisitor {
+            type Value = HumanDuration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as 30s")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(DurationVisitor)
     }
 }
 
@@ -96,22 +109,28 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// YAML reads `1048576` as a number and `1MiB` as a text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SizeText {
-    Number(u64),
-    Text(String),
-}
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// YAML reads `1048576` as a number and `1MiB` as a text.
+        struct SizeVisitor;
 
-impl TryFrom<SizeText> for ByteSize {
-    type Error = BadQuantity;
+        impl Visitor<'_> for SizeVisitor {
+            type Value = ByteSize;
 
-    fn try_from(text: SizeText) -> Result<Self, Self::Error> {
-        match text {
-            SizeText::Number(bytes) => Ok(Self(bytes)),
-            SizeText::Text(text) => text.parse(),
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as 4MiB")
+            }
+
+            fn visit_u64<E>(self, bytes: u64) -> Result<Self::Value, E> {
+                Ok(ByteSize(bytes))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map_err(E::custom)
+            }
         }
+
+        deserializer.deserialize_any(SizeVisitor)
     }
 }
 

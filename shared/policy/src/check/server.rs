@@ -1,0 +1,298 @@
+//! Servers: where they may be, what is presented to them, their bounds, and the aliases of their tools.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::{Findings, FindingsOf, ResourceSet, text};
+use crate::address;
+use crate::exposed::valid_exposed_name;
+use crate::resource::{
+    Auth, Hosting, Kind, Limits, McpServerSpec, Resource, Spec, Stdio, ToolOverride, Transport,
+};
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(3_600);
+const MAX_BYTES: u64 = 1 << 30;
+const MAX_CONCURRENCY: u32 = 100_000;
+const MAX_INSTANCES: u16 = 16;
+const MAX_OVERRIDES: usize = 10_000;
+const MAX_ARGS: usize = 1_024;
+/// The longest URL, command, argument or value of a variable.
+const MAX_TEXT: usize = 8_192;
+
+/// Headers that HTTP or MCP itself owns: a credential under one of these names would change what the request means.
+const RESERVED_HEADERS: &[&str] = &[
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-connection",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn check(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+    match &spec.transport {
+        Transport::StreamableHttp(http) => {
+            if let Err(message) = url(&http.url, spec.hosting) {
+                of.add("spec.transport.streamableHttp.url", message);
+            }
+        }
+        Transport::Stdio(stdio) => child(stdio, spec, of),
+    }
+    auth(&spec.auth, of);
+    limits(&spec.limits, of);
+    if let Some(owner) = &spec.owner {
+        let fields = [("spec.owner.team", &owner.team), ("spec.owner.contact", &owner.contact)];
+        for (field, value) in fields {
+            if value.as_ref().is_some_and(|value| !text::short(value, 1, 256)) {
+                of.add(field, "it has 1 to 256 characters and no control characters");
+            }
+        }
+    }
+    of.reference("spec.zone", Kind::TrustZone, &spec.zone, set);
+    classes("spec.dataClasses", &spec.data_classes, spec, set, of);
+    overrides(spec, set, of);
+}
+
+/// Judges the URL of a server.
+///
+/// # Errors
+/// A sentence that says what would be right.
+pub(super) fn url(text: &str, hosting: Hosting) -> Result<(), String> {
+    if text.len() > MAX_TEXT {
+        return Err(format!("a URL has at most {MAX_TEXT} bytes"));
+    }
+    if text.chars().any(|c| c.is_control() || c == ' ' || c == '\\') {
+        return Err("a URL holds no spaces, backslashes or control characters".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| {
+        format!("this is no URL ({error}): write an absolute one, such as https://mcp.example.com/mcp")
+    })?;
+    match (url.scheme(), hosting) {
+        ("https", _) | ("http", Hosting::SelfHosted) => {}
+        ("http", Hosting::Vendor) => {
+            return Err(
+                "a vendor's server is reached by https only; plain http needs hosting: self".to_owned()
+            );
+        }
+        (scheme, _) => return Err(format!("the scheme is https or http, not {scheme}")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL holds no user and password: put the credential into auth".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("a URL to call has no fragment (#…)".to_owned());
+    }
+    if url.port() == Some(0) {
+        return Err("the port is 0".to_owned());
+    }
+    let Some(host) = url.host() else { return Err("the URL names no host".to_owned()) };
+    match host {
+        Host::Ipv4(address) => address::judge(address.into(), hosting).map_err(|error| error.to_string())?,
+        Host::Ipv6(address) => address::judge(address.into(), hosting).map_err(|error| error.to_string())?,
+        Host::Domain(name) => {
+            if hosting == Hosting::Vendor && !public_name(name) {
+                return Err(format!(
+                    "{name} is no public name; a vendor's server has one (hosting: self allows others)"
+                ));
+            }
+        }
+    }
+    // Odd spellings of a host (`0x7f.1`, upper case, escapes) are read in different ways by different readers.
+    let written = url.host_str().is_some_and(|host| text.contains(&format!("//{host}")));
+    if written { Ok(()) } else { Err(format!("write the host plainly: {}", url.as_str())) }
+}
+
+/// Names that stand for this machine or a local network (RFC 6761, RFC 6762, RFC 8375, and `internal`).
+fn public_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let local =
+        ["localhost", "local", "internal", "intranet", "lan", "home.arpa", "test", "invalid", "onion"];
+    name.contains('.')
+        && !local
+            .iter()
+            .any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+fn child(stdio: &Stdio, spec: &McpServerSpec, of: &mut FindingsOf<'_>) {
+    let field = |name: &str| format!("spec.transport.stdio.{name}");
+    if spec.hosting == Hosting::Vendor {
+        of.add("spec.hosting", "a child process runs on the data plane's machine: its hosting is self");
+    }
+    if matches!(spec.auth, Auth::Header(_)) {
+        of.add(
+            "spec.auth",
+            "a child process takes no headers: give it what it needs in env, or auth: { none: {} }",
+        );
+    }
+    let plain = |text: &str| text.len() <= MAX_TEXT && !text.contains('\0');
+    if stdio.command.trim().is_empty() || !plain(&stdio.command) {
+        of.add(&field("command"), "the command is a path, or a name to look up in PATH");
+    }
+    if stdio.args.len() > MAX_ARGS {
+        of.add(&field("args"), format!("a command has at most {MAX_ARGS} arguments"));
+    }
+    for (at, arg) in stdio.args.iter().enumerate().filter(|(_, arg)| !plain(arg)) {
+        of.add(&field(&format!("args[{at}]")), format!("{} bytes with a zero byte, or too many", arg.len()));
+    }
+    if stdio.env.len() > MAX_ARGS {
+        of.add(&field("env"), format!("a command has at most {MAX_ARGS} variables"));
+    }
+    for (name, value) in &stdio.env {
+        let mut bytes = name.bytes();
+        let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !first || name.len() > 256 || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            of.add(
+                &field("env"),
+                format!("{name:?} is no name of a variable: letters, digits and _, no digit first"),
+            );
+        }
+        if !plain(value) {
+            of.add(
+                &field(&format!("env.{name}")),
+                format!("a value has at most {MAX_TEXT} bytes and no zero byte"),
+            );
+        }
+    }
+    if !(1..=MAX_INSTANCES).contains(&stdio.instances) {
+        of.add(&field("instances"), format!("1 to {MAX_INSTANCES} children share the calls"));
+    }
+}
+
+fn auth(auth: &Auth, of: &mut FindingsOf<'_>) {
+    let Auth::Header(header) = auth else { return };
+    let name = header.name.to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
+        let message = "a header's name is letters, digits and -, such as Authorization";
+        of.add("spec.auth.header.name", message);
+    } else if RESERVED_HEADERS.contains(&name.as_str())
+        || name.starts_with("mcp-")
+        || name.starts_with("proxy-")
+        || name.starts_with("sec-")
+    {
+        of.add("spec.auth.header.name", format!("{} is set by Portcullis or by HTTP itself", header.name));
+    }
+}
+
+fn limits(limits: &Limits, of: &mut FindingsOf<'_>) {
+    if limits.timeout.0.is_zero() || limits.timeout.0 > MAX_TIMEOUT {
+        of.add("spec.limits.timeout", "it is more than 0 and at most 1h");
+    }
+    let sizes = [
+        ("spec.limits.maxRequestBytes", limits.max_request_bytes),
+        ("spec.limits.maxResponseBytes", limits.max_response_bytes),
+    ];
+    for (field, size) in sizes {
+        if !(1..=MAX_BYTES).contains(&size.0) {
+            of.add(field, "it is more than 0 and at most 1GiB");
+        }
+    }
+    if !(1..=MAX_CONCURRENCY).contains(&limits.concurrency) {
+        of.add("spec.limits.concurrency", format!("it is 1 to {MAX_CONCURRENCY}"));
+    }
+}
+
+/// Each class has a form, and the server's zone allows it.
+fn classes(
+    field: &str,
+    classes: &[String],
+    spec: &McpServerSpec,
+    set: &ResourceSet,
+    of: &mut FindingsOf<'_>,
+) {
+    text::data_classes(field, classes, false, of);
+    let Some(Spec::TrustZone(zone)) = set.get(Kind::TrustZone, &spec.zone).map(|resource| &resource.spec)
+    else {
+        return;
+    };
+    let allowed = &zone.allowed_data_classes;
+    if allowed.iter().any(|class| class == "*") {
+        return;
+    }
+    for (at, class) in classes.iter().enumerate().filter(|(_, class)| !allowed.contains(class)) {
+        of.add(
+            &format!("{field}[{at}]"),
+            format!("the zone {} does not allow {class}: add it to its allowedDataClasses", spec.zone),
+        );
+    }
+}
+
+fn overrides(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+    let overrides = &spec.tools.overrides;
+    if overrides.len() > MAX_OVERRIDES {
+        of.add("spec.tools.overrides", format!("a server has at most {MAX_OVERRIDES} overrides"));
+        return;
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, ToolOverride { name, alias, data_classes }) in overrides.iter().enumerate() {
+        let field = format!("spec.tools.overrides[{at}]");
+        if !text::short(name, 1, 512) {
+            of.add(&format!("{field}.name"), "the upstream's name of a tool has 1 to 512 characters");
+        }
+        if let Some(first) = seen.insert(name, at) {
+            of.add(
+                &format!("{field}.name"),
+                format!("{name} is overridden twice; the other one is spec.tools.overrides[{first}]"),
+            );
+        }
+        if let Some(alias) = alias.as_ref().filter(|alias| !valid_exposed_name(alias)) {
+            of.add(
+                &format!("{field}.alias"),
+                format!(
+                    "{:?} is no exposed name: 1 to 64 of a-z, A-Z, 0-9, _ and -",
+                    alias.chars().take(80).collect::<String>()
+                ),
+            );
+        }
+        classes(&format!("{field}.dataClasses"), data_classes, spec, set, of);
+    }
+}
+
+/// No two tools have one alias, and no alias begins like the default names of a server: the two could meet.
+pub(super) fn aliases(set: &ResourceSet, findings: &mut Findings) {
+    let servers = || {
+        set.iter().filter_map(|resource| match &resource.spec {
+            Spec::McpServer(spec) => Some((resource, &**spec)),
+            _ => None,
+        })
+    };
+    let mut claimed: BTreeMap<&str, (&Resource, usize)> = BTreeMap::new();
+    for (resource, spec) in servers() {
+        for (at, rule) in spec.tools.overrides.iter().enumerate() {
+            let Some(alias) = rule.alias.as_deref().filter(|alias| valid_exposed_name(alias)) else {
+                continue;
+            };
+            let field = format!("spec.tools.overrides[{at}].alias");
+            if let Some((other, place)) = claimed.insert(alias, (resource, at)) {
+                let other = other.name();
+                let message =
+                    format!("{alias} is the alias of McpServer/{other} spec.tools.overrides[{place}] too");
+                findings.of(resource).add(&field, message);
+            }
+            // A server's name holds no underscore: only what stands before the first one can be a server.
+            let owner = alias
+                .split_once('_')
+                .and_then(|(before, _)| before.parse().ok())
+                .filter(|name| set.contains(Kind::McpServer, name));
+            if let Some(owner) = owner {
+                let message = format!(
+                    "{alias} begins with {owner}_, as the default names of the tools of McpServer/{owner} do: \
+                     choose another alias"
+                );
+                findings.of(resource).add(&field, message);
+            }
+        }
+    }
+}

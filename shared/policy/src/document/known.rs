@@ -1,0 +1,46 @@
+//! What the documents may say one day, and nothing enforces yet: refused by name, so that nothing is accepted and ignored.
+
+use crate::resource::Kind;
+
+/// Kinds that are known and not built.
+pub(super) const KINDS: &[&str] = &[
+    "AccessPolicy",
+    "Guardrail",
+    "Client",
+    "Detection",
+    "Middleware",
+    "AuditSink",
+    "Secret",
+    "RolloutPolicy",
+    "IdentityProvider",
+    "Role",
+    "RoleBinding",
+];
+
+/// Fields that are known and not enforced. `[]` stands for any place in a list.
+pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::McpServer => &[
+            "spec.transport.sse",
+            "spec.transport.openapi",
+            "spec.auth.oauthClientCredentials",
+            "spec.auth.tokenExchange",
+            "spec.auth.perUserOAuth",
+            "spec.auth.mtls",
+            "spec.tools.overrides[].costMicroUsd",
+            "spec.tools.overrides[].maxCostMicroUsd",
+            "spec.tools.overrides[].approval",
+        ],
+        Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
+        Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
+        Kind::TrustZone | Kind::ToolBundle => &[],
+    }
+}
+
+/// Values that are known and not enforced: the field, and the value.
+pub(super) const fn values(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::TrustZone => &[("spec.audit", "durable")],
+        _ => &[],
+    }
+}
