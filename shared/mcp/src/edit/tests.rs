@@ -7,14 +7,14 @@ fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
 
-type Edits = &'static [(&'static str, Edit<'static>)];
+type Edits<'a> = &'a [(&'a str, Edit<'a>)];
 
 #[test]
 fn only_the_edited_members_change() {
     const fn set(value: &str) -> Edit<'_> {
         Edit::Set(value)
     }
-    let cases: &[(&str, Edits, &str)] = &[
+    let cases: &[(&str, Edits<'_>, &str)] = &[
         (r#"{ "a" : 1.0 , "b":"\u0041" }"#, &[("a", set("2"))], r#"{ "a" : 2 , "b":"\u0041" }"#),
         (r#"{ "a" : 1 , "b":2 }"#, &[("b", Edit::Remove)], r#"{ "a" : 1 }"#),
         (r#"{ "a" : 1 , "b":2 }"#, &[("a", Edit::Remove)], r#"{ "b":2 }"#),
