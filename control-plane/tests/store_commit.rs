@@ -1,4 +1,11 @@
 //! Committing, reading, conflicts, and what happens when many write at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod store_common;
 

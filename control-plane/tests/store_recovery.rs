@@ -1,4 +1,11 @@
 //! Opening what a crash, a bad disk or a person left: the journal decides, the index follows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod store_common;
 

@@ -305,3 +305,6 @@ impl Vault {
         .unwrap_or_else(|error| Err(VaultError::Io { path, source: std::io::Error::other(error) }))
     }
 }
+
+#[cfg(test)]
+mod tests;

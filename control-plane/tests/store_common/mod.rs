@@ -1,10 +1,13 @@
 //! What the tests of the store share: a way to say objects, and damage done to a store's directory on purpose.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis_control_plane::store::{Change, JournalStore, Object, Op, State, Store};
+use portcullis_control_plane::store::{
+    Change, HistoryChange, HistoryFilter, HistoryRecord, JournalStore, Object, Op, State, Store,
+};
 use portcullis_policy::resource::Uid;
 use serde_json::Value;
 
@@ -33,6 +36,94 @@ pub(crate) async fn commit(store: &JournalStore, ops: Vec<Op>) -> u64 {
 pub(crate) fn objects(state: &State) -> Vec<Object> {
     let kinds: Vec<_> = state.kinds().cloned().collect();
     kinds.iter().flat_map(|kind| state.list(kind)).map(|object| Object::clone(object)).collect()
+}
+
+/// What a store should hold, worked out in the plainest way.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) version: u64,
+    pub(crate) objects: BTreeMap<(String, String), Object>,
+    pub(crate) history: Vec<HistoryRecord>,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, change: &Change) {
+        let version = self.version + 1;
+        let mut touched = Vec::new();
+        let mut next = self.objects.clone();
+        for op in &change.ops {
+            let (kind, name) = op.key();
+            let key = (kind.to_string(), name.to_string());
+            if let Op::Put { kind, name, uid, body } = op {
+                let (kind, name, uid, body) = (kind.clone(), name.clone(), *uid, body.clone());
+                let object = Object { kind, name, uid, version, created_version: version, body };
+                next.insert(key.clone(), object);
+            } else {
+                next.remove(&key);
+            }
+            if !touched.contains(&key) {
+                touched.push(key);
+            }
+        }
+        let mut changes = Vec::new();
+        for key in touched {
+            let (before, after) = (self.objects.get(&key), next.get(&key));
+            if before.map(|it| (it.uid, &it.body)) != after.map(|it| (it.uid, &it.body)) {
+                changes.push(HistoryChange {
+                    kind: key.0.as_str().into(),
+                    name: key.1.as_str().into(),
+                    uid: after.or(before).unwrap().uid,
+                    before: before.map(|it| it.body.clone()),
+                    after: after.map(|it| it.body.clone()),
+                });
+                if let (Some(before), Some(after)) = (before, next.get_mut(&key))
+                    && before.uid == after.uid
+                {
+                    after.created_version = before.created_version;
+                }
+            } else if let Some(before) = before {
+                next.insert(key, before.clone());
+            }
+        }
+        if changes.is_empty() {
+            return;
+        }
+        self.version = version;
+        self.objects = next;
+        let (unix_ms, author, message) = (change.unix_ms, change.author.clone(), change.message.clone());
+        self.history.push(HistoryRecord { version, unix_ms, author, message, changes });
+    }
+
+    /// Compares with a store: everything that is, and everything that was, asked in several ways.
+    pub(crate) async fn compare(&self, store: &JournalStore) -> Result<(), String> {
+        let state = store.state();
+        if state.version != self.version {
+            return Err(format!("version {} instead of {}", state.version, self.version));
+        }
+        let expected: Vec<_> = self.objects.values().cloned().collect();
+        if objects(&state) != expected {
+            return Err(format!("version {}: {:#?} instead of {expected:#?}", self.version, objects(&state)));
+        }
+        let mut keys: Vec<_> =
+            self.objects.keys().map(|(kind, name)| (Some(kind.clone()), Some(name.clone()))).collect();
+        keys.extend([(None, None), (Some("A".to_owned()), None)]);
+        for (kind, name) in keys {
+            let about = |change: &HistoryChange| {
+                kind.as_deref().is_none_or(|kind| kind == &*change.kind)
+                    && name.as_deref().is_none_or(|name| name == &*change.name)
+            };
+            let mut expected = self.history.clone();
+            expected.iter_mut().for_each(|record| record.changes.retain(about));
+            expected.retain(|record| !record.changes.is_empty());
+            expected.reverse();
+            let filter = HistoryFilter { kind: kind.clone(), name: name.clone(), limit: 0, before: None };
+            let told = store.history(filter).await.map_err(|error| error.to_string())?;
+            if told != expected {
+                return Err(format!("history of {kind:?} {name:?}: {told:#?} instead of {expected:#?}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Numbers that look random and are the same for the same seed.
