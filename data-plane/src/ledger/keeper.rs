@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::spool::Inner;
@@ -42,22 +43,28 @@ impl Wake {
     }
 }
 
-/// Ends the thread when it is dropped. Places that are out outlive it; the last one closes the files.
+/// Ends the thread, and waits for its end, when it is dropped. Places that are out outlive it; the last one closes the files.
 #[derive(Debug)]
-pub(super) struct Keeper(Wake);
+pub(super) struct Keeper {
+    wake: Wake,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Keeper {
     pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Self> {
         let (wake, weak) = (inner.wake.clone(), Arc::downgrade(inner));
         let own = wake.clone();
-        std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || keep(&wake, &weak))?;
-        Ok(Self(own))
+        let thread =
+            std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || keep(&wake, &weak))?;
+        Ok(Self { wake: own, thread: Some(thread) })
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.call(|call| call.end = true);
+        self.wake.call(|call| call.end = true);
+        // A round that is under way ends first; a keeper that failed has nothing left to end.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

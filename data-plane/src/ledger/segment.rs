@@ -63,9 +63,7 @@ impl Segment {
             for (to, from) in header.iter_mut().zip(fields) {
                 *to = from;
             }
-            file.write_all_at(&header, 0)?;
-            file.sync_data()?;
-            File::open(dir)?.sync_all()
+            file.write_all_at(&header, 0)
         };
         if let Err(error) = prepare() {
             // Nothing but the error is worth telling; a file that stays is empty and harmless.
@@ -73,7 +71,7 @@ impl Segment {
             return Err(error);
         }
         let at = |value| AtomicU64::new(value);
-        Ok(Self { id, path, file, size, promised: at(HEADER), tail: at(HEADER), synced: at(HEADER) })
+        Ok(Self { id, path, file, size, promised: at(HEADER), tail: at(HEADER), synced: at(0) })
     }
 
     /// Promises one place, if there is room for it.
@@ -103,17 +101,24 @@ impl Segment {
             return Ok(false);
         }
         self.file.set_len(tail)?;
-        self.file.sync_data()?;
+        self.sync()?;
         Ok(true)
     }
 
-    /// Brings what was written to the disk.
+    /// Brings what was written to the disk; the first time also the file's name.
     pub(super) fn sync(&self) -> io::Result<()> {
         let tail = self.tail.load(Ordering::Acquire);
-        if self.synced.load(Ordering::Acquire) != tail {
-            self.file.sync_data()?;
-            self.synced.store(tail, Ordering::Release);
+        let synced = self.synced.load(Ordering::Acquire);
+        if synced == tail {
+            return Ok(());
         }
+        self.file.sync_data()?;
+        if synced == 0
+            && let Some(dir) = self.path.parent()
+        {
+            File::open(dir)?.sync_all()?;
+        }
+        self.synced.store(tail, Ordering::Release);
         Ok(())
     }
 

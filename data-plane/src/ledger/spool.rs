@@ -333,7 +333,7 @@ impl Inner {
         }
         let next = match turn.next.take() {
             Some(next) => next,
-            None => self.make(number)?,
+            None => self.make(number, &mut turn.full)?,
         };
         // Promised before others can see it: this place is ours.
         if !next.try_reserve() {
@@ -347,14 +347,19 @@ impl Inner {
 
     /// Makes a segment, deleting the oldest where the bound asks for it. After a failure, others are refused for a moment
     /// without trying.
-    fn make(&self, shard: usize) -> Result<Arc<Segment>, SpoolFull> {
+    fn make(&self, shard: usize, full_ones: &mut Vec<Arc<Segment>>) -> Result<Arc<Segment>, SpoolFull> {
         let mut failure = lock(&self.failure);
         if let Some((when, full)) = *failure
             && when.elapsed() < RETRY_AFTER
         {
             return Err(full);
         }
-        let made = self.make_now(shard);
+        let mut made = self.make_now(shard);
+        if made.as_ref().is_err_and(|full| *full == SpoolFull::Retention) && !full_ones.is_empty() {
+            // So fast that the keeper has closed nothing yet: what is full is closed here, so that it may go.
+            full_ones.retain(|segment| !self.close(segment));
+            made = self.make_now(shard);
+        }
         *failure = made.as_ref().err().map(|full| (Instant::now(), *full));
         self.counts.failing.store(made.is_err(), Ordering::Release);
         made
@@ -410,17 +415,14 @@ impl Inner {
     /// What the keeper does on each round: next segments made, full ones closed, the rest synced.
     pub(super) fn tend(&self) {
         for (number, shard) in self.shards.iter().enumerate() {
-            let in_use = shard.current.load().is_some();
-            if in_use && lock(&shard.turn).next.is_none() {
-                // Made without the turn's lock: requests turn meanwhile if they must.
-                if let Ok(made) = self.make(number) {
-                    let unneeded = lock(&shard.turn).next.replace(made);
-                    if let Some(segment) = unneeded {
-                        self.close(&segment);
-                    }
-                }
+            let mut turn = lock(&shard.turn);
+            if shard.current.load().is_some() && turn.next.is_none() {
+                // Under the lock: segments come into use in the order of their numbers.
+                let Turn { next, full } = &mut *turn;
+                *next = self.make(number, full).ok();
             }
-            let full = std::mem::take(&mut lock(&shard.turn).full);
+            let full = std::mem::take(&mut turn.full);
+            drop(turn);
             let open: Vec<_> = full.into_iter().filter(|segment| !self.close(segment)).collect();
             for segment in open.iter().chain(shard.current.load_full().iter()) {
                 if let Err(error) = segment.sync() {
