@@ -17,6 +17,8 @@ pub mod decide;
 pub mod document;
 pub mod explain;
 pub mod exposed;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod pattern;
 pub mod reason;
 mod render;
