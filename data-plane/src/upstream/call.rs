@@ -103,6 +103,16 @@ pub struct Exchange {
     pub body: ExchangeBody,
 }
 
+impl Exchange {
+    /// Keeps something for as long as the answer is being read.
+    pub(super) fn holding(mut self, held: impl Send + 'static) -> Self {
+        if let ExchangeBody::Stream(stream) = self.body {
+            self.body = ExchangeBody::Stream(stream.holding(held));
+        }
+        self
+    }
+}
+
 /// What came back for a request.
 #[derive(Debug)]
 pub enum ExchangeBody {
@@ -137,6 +147,25 @@ pub enum Event {
     },
 }
 
+/// What a listener hears when it may have missed something: that the list may be another one now.
+pub(super) fn list_changed(method: &str) -> Bytes {
+    super::wire::notification(method, None)
+}
+
+impl Listen {
+    /// The list notifications that are wanted.
+    pub(super) fn methods(&self) -> Vec<&'static str> {
+        [
+            (self.tools_list_changed, "notifications/tools/list_changed"),
+            (self.prompts_list_changed, "notifications/prompts/list_changed"),
+            (self.resources_list_changed, "notifications/resources/list_changed"),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, method)| wanted.then_some(method))
+        .collect()
+    }
+}
+
 type Inner = Pin<Box<dyn Stream<Item = Result<Event, UpstreamError>> + Send>>;
 
 /// A stream of events. It ends after [`Event::Response`] or after an error. Dropping it before cancels at the upstream.
@@ -144,24 +173,32 @@ pub struct EventStream {
     inner: Inner,
     offered: bool,
     session: Option<UpstreamSessionRef>,
+    held: Vec<Box<dyn Send>>,
 }
 
 impl EventStream {
     /// Wraps a stream.
     pub fn new(inner: impl Stream<Item = Result<Event, UpstreamError>> + Send + 'static) -> Self {
-        Self { inner: Box::pin(inner), offered: true, session: None }
+        Self { inner: Box::pin(inner), offered: true, session: None, held: Vec::new() }
     }
 
     /// A stream on which nothing ever comes: what `listen` gives for a server that offers none.
     #[must_use]
     pub fn silent() -> Self {
-        Self { inner: Box::pin(futures_util::stream::pending()), offered: false, session: None }
+        let inner = Box::pin(futures_util::stream::pending());
+        Self { inner, offered: false, session: None, held: Vec::new() }
     }
 
     /// Names the session that its requests belong to.
     #[must_use]
     pub fn with_session(mut self, session: Option<UpstreamSessionRef>) -> Self {
         self.session = session;
+        self
+    }
+
+    /// Keeps something for as long as the stream lives.
+    pub(super) fn holding(mut self, held: impl Send + 'static) -> Self {
+        self.held.push(Box::new(held));
         self
     }
 
