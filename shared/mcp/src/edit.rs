@@ -128,7 +128,7 @@ impl<'a> Members<'a> {
             scanner.peek();
             let value_start = scanner.at();
             scanner.value()?;
-            members.push(Member { name: name.clone(), start, value_start, end: scanner.at() });
+            members.push(Member { name: name.decode()?, start, value_start, end: scanner.at() });
             Ok::<_, Fault>(())
         })?;
         scanner.end()?;

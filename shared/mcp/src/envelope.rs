@@ -169,7 +169,7 @@ fn read(bytes: &[u8], depth: usize, trust: Trust) -> Result<Message<'_>, Malform
 
 fn read_envelope<'a>(scanner: &mut Scanner<'a>, envelope: &mut Envelope<'a>) -> Result<(), Fault> {
     scanner.object(|scanner, name, _| {
-        match name.as_ref() {
+        match name.decode()?.as_ref() {
             "jsonrpc" => envelope.jsonrpc = Some(scanner.value()?),
             "id" => envelope.id = Some(scanner.value()?),
             "method" => envelope.method = Some(scanner.value()?),
@@ -259,7 +259,7 @@ fn salvage_id(text: &str) -> Option<Box<RawValue>> {
     let mut scanner = Scanner::new(text, SALVAGE_DEPTH, Trust::Upstream);
     let outcome = scanner.object(|scanner, name, _| {
         let value = scanner.value()?;
-        if name == "id" {
+        if name.decode()? == "id" {
             // Twice an id is none.
             id = if id.is_none() { Some(value) } else { Some("") };
         }

@@ -15,7 +15,7 @@ pub fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     scanner
         .object(|scanner, name, _| {
             let value = raw::borrowed(scanner.value()?).ok_or(Fault::Syntax)?;
-            found.push((name.clone(), value));
+            found.push((name.decode()?, value));
             Ok::<_, Fault>(())
         })
         .ok()?;
@@ -30,7 +30,7 @@ pub fn member<'a>(raw: &'a RawValue, name: &str) -> Option<&'a RawValue> {
     scanner
         .object(|scanner, this, _| {
             let value = scanner.value()?;
-            if this == name {
+            if this.decode()? == name {
                 found = Some(value);
             }
             Ok::<_, Fault>(())

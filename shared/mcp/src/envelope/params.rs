@@ -62,7 +62,7 @@ pub(super) fn read<'a>(
     mistyped: &mut Mistyped,
 ) -> Result<(), Fault> {
     scanner.object(|scanner, name, _| {
-        let member = match name.as_ref() {
+        let member = match name.decode()?.as_ref() {
             "name" => text(scanner, &mut params.name, Mistyped::NAME),
             "uri" => text(scanner, &mut params.uri, Mistyped::URI),
             "cursor" => text(scanner, &mut params.cursor, Mistyped::CURSOR),
@@ -84,7 +84,7 @@ fn meta<'a>(scanner: &mut Scanner<'a>, meta: &mut Meta<'a>, mistyped: &mut Misty
     }
     let start = scanner.at();
     scanner.object(|scanner, name, _| {
-        let member = match name.as_ref() {
+        let member = match name.decode()?.as_ref() {
             names::PROTOCOL_VERSION => text(scanner, &mut meta.protocol_version, Mistyped::META),
             names::CLIENT_INFO => object(scanner, &mut meta.client_info, Mistyped::META),
             names::CLIENT_CAPABILITIES => object(scanner, &mut meta.client_capabilities, Mistyped::META),
