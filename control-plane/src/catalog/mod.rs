@@ -52,6 +52,9 @@ pub enum ReportError {
     /// The store's; the next probe tries again.
     #[error("the store did not take the report: {0}")]
     Store(String),
+    /// A fault of Portcullis itself.
+    #[error("internal error: {0}")]
+    Internal(String),
 }
 
 /// Takes in what data planes report. Cheap to clone.
@@ -91,10 +94,11 @@ impl Catalog {
         }
         let counts = (report.tools_json.len(), report.prompts_json.len());
         let took_micros = report.took_micros;
-        let offer = offer::judge(&report).inspect_err(|error| {
-            self.status.down(uid, plane, now, &error.to_string());
-        })?;
-        drop(report);
+        // Up to 32 MiB of JSON: not on a thread that others wait for.
+        let offer = tokio::task::spawn_blocking(move || offer::judge(&report))
+            .await
+            .map_err(|error| ReportError::Internal(error.to_string()))?
+            .inspect_err(|error| self.status.down(uid, plane, now, &error.to_string()))?;
         let withheld = self.take_in(plane, &offer, now).await?;
         let mut problems = offer.problems;
         if withheld > 0 {

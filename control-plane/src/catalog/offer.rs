@@ -16,6 +16,8 @@ use super::shape;
 
 /// The largest definition, in bytes of JSON.
 pub const MAX_DEFINITION_BYTES: usize = 256 * 1024;
+/// The largest definition as a text inside another JSON text, in bytes: two of them and more go into one object of the store.
+const MAX_ESCAPED_BYTES: usize = 480 * 1024;
 /// How many tools and prompts one server may offer.
 pub const MAX_DEFINITIONS: usize = 10_000;
 /// The largest `capabilities`, in bytes of JSON.
@@ -187,7 +189,7 @@ fn definition(kind: DefinitionKind, json: &[u8]) -> Result<(String, Sighting), S
             Quoted(&name)
         ));
     }
-    Ok((name, sighting(definition)))
+    Ok((name, sighting(definition)?))
 }
 
 fn identity(report: &ProbeReport) -> Result<Sighting, String> {
@@ -211,8 +213,8 @@ fn identity(report: &ProbeReport) -> Result<Sighting, String> {
     }
     let instructions = Some(report.instructions.as_str()).filter(|text| !text.is_empty());
     to_canonical_json(&Identity { instructions, server_info })
-        .map(sighting)
         .map_err(|error| error.to_string())
+        .and_then(sighting)
 }
 
 fn capabilities(json: &[u8]) -> Result<String, String> {
@@ -226,8 +228,17 @@ fn capabilities(json: &[u8]) -> Result<String, String> {
     if text.starts_with('{') { Ok(text) } else { Err("not an object".to_owned()) }
 }
 
-fn sighting(definition: String) -> Sighting {
-    Sighting { fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())), definition }
+fn sighting(definition: String) -> Result<Sighting, String> {
+    // Each byte takes two at most when canonical JSON is escaped once more: only long texts need a closer look.
+    if definition.len() > MAX_ESCAPED_BYTES / 2 && escaped_bytes(&definition) > MAX_ESCAPED_BYTES {
+        return Err(format!("larger than {MAX_ESCAPED_BYTES} bytes where it is stored"));
+    }
+    Ok(Sighting { fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())), definition })
+}
+
+/// How many bytes a text takes inside a JSON text.
+fn escaped_bytes(text: &str) -> usize {
+    text.bytes().map(|byte| if matches!(byte, b'"' | b'\\') { 2 } else { 1 }).sum()
 }
 
 fn is_revision(text: &str) -> bool {

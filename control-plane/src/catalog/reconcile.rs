@@ -212,6 +212,3 @@ pub(crate) fn stored(state: &State, server: &Uid) -> Vec<(Arc<Object>, StoredDef
         .filter_map(|object| Some((Arc::clone(object), StoredDefinition::deserialize(&object.body).ok()?)))
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -74,6 +74,3 @@ pub(super) fn secrets(part: &SecretPart) -> Message {
         values: values.collect(),
     })
 }
-
-#[cfg(test)]
-mod tests;
