@@ -8,15 +8,40 @@ use crate::object::push_quoted;
 #[must_use]
 pub fn request(id: &RawValue, method: &str, params: Option<&RawValue>) -> Vec<u8> {
     let mut out = opening(Some(id), method.len() + params.map_or(0, |params| params.get().len()));
-    push_call(&mut out, method, params);
+    push_call(&mut out, method, params.map(RawValue::get));
     out.into_bytes()
 }
 
-/// `{"jsonrpc":"2.0","method":…,"params":…}`.
+/// Something that is the text of one JSON value.
+pub trait JsonText {
+    /// The text.
+    fn json(&self) -> &str;
+}
+
+impl JsonText for str {
+    fn json(&self) -> &str {
+        self
+    }
+}
+
+impl JsonText for RawValue {
+    fn json(&self) -> &str {
+        self.get()
+    }
+}
+
+impl JsonText for Box<RawValue> {
+    fn json(&self) -> &str {
+        self.get()
+    }
+}
+
+/// `{"jsonrpc":"2.0","method":…,"params":…}`; `params` is the JSON text of an object.
 #[must_use]
-pub fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
+pub fn notification<P: JsonText + ?Sized>(method: &str, params: Option<&P>) -> Vec<u8> {
+    let params = params.map(JsonText::json);
     let mut out = opening(None, method.len() + params.map_or(0, str::len));
-    push_call_text(&mut out, method, params);
+    push_call(&mut out, method, params);
     out.into_bytes()
 }
 
@@ -72,11 +97,7 @@ fn opening(id: Option<&RawValue>, more: usize) -> String {
     out
 }
 
-fn push_call(out: &mut String, method: &str, params: Option<&RawValue>) {
-    push_call_text(out, method, params.map(RawValue::get));
-}
-
-fn push_call_text(out: &mut String, method: &str, params: Option<&str>) {
+fn push_call(out: &mut String, method: &str, params: Option<&str>) {
     out.push_str(",\"method\":");
     push_quoted(out, method);
     if let Some(params) = params {
