@@ -178,3 +178,6 @@ fn run(
         Err((reason, ground)) => Err((reason, ground.rule(&key))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,8 +109,11 @@ pub(super) fn url(text: &str, hosting: Hosting) -> Result<(), String> {
             }
         }
     }
-    // Odd spellings of a host (`0x7f.1`, upper case, escapes) are read in different ways by different readers.
-    let written = url.host_str().is_some_and(|host| text.contains(&format!("//{host}")));
+    // Odd spellings of a host (`0x7f.1`, upper case, escapes, a third slash) are read in different ways by different readers.
+    let written = url
+        .host_str()
+        .and_then(|host| text.strip_prefix(&format!("{}://{host}", url.scheme())))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '?']));
     if written { Ok(()) } else { Err(format!("write the host plainly: {}", url.as_str())) }
 }
 

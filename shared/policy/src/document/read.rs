@@ -49,11 +49,11 @@ impl ReadError {
     }
 
     /// Gives the error its place, unless something further inside did.
-    fn at(mut self, path: &Path<'_>, node: &Node) -> Self {
+    fn at(mut self, path: &Path<'_>, node: &Node, line: u32) -> Self {
         if self.path.is_some() {
             return self;
         }
-        self.line = node.line;
+        self.line = line;
         let mut place = path.to_string();
         if let Some(member) = self.member.take() {
             if let Some(found) = node.get(&member) {
@@ -144,12 +144,14 @@ impl de::Error for ReadError {
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) node: &'a Node,
+    /// Where people look for it: the line of its name, or of the item.
+    pub(super) line: u32,
     pub(super) path: &'a Path<'a>,
 }
 
 impl At<'_> {
     fn place<T>(&self, result: Result<T, ReadError>) -> Result<T, ReadError> {
-        result.map_err(|error| error.at(self.path, self.node))
+        result.map_err(|error| error.at(self.path, self.node, self.line))
     }
 }
 
@@ -230,7 +232,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(((at, node), rest)) = self.items.split_first() else { return Ok(None) };
         self.items = rest;
         let path = Path::Index(self.path, *at);
-        let at = At { node, path: &path };
+        let at = At { node, line: node.line, path: &path };
         at.place(seed.deserialize(at)).map(Some)
     }
 }
@@ -256,7 +258,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
             return Err(ReadError::new("a value was asked for before its name".to_owned()));
         };
         let path = Path::Key(self.path, &member.name);
-        let at = At { node: &member.value, path: &path };
+        let at = At { node: &member.value, line: member.line, path: &path };
         at.place(seed.deserialize(at))
     }
 }
@@ -300,7 +302,7 @@ impl<'de> VariantAccess<'de> for Content<'_> {
             return self.whole.place(Err(ReadError::new(message)));
         };
         let path = Path::Key(self.whole.path, self.name);
-        let at = At { node, path: &path };
+        let at = At { node, line: node.line, path: &path };
         at.place(seed.deserialize(at))
     }
 
@@ -317,6 +319,6 @@ impl<'de> VariantAccess<'de> for Content<'_> {
             return self.whole.place(Err(ReadError::new(format!("{} needs a value", self.name))));
         };
         let path = Path::Key(self.whole.path, self.name);
-        At { node, path: &path }.deserialize_any(visitor)
+        At { node, line: node.line, path: &path }.deserialize_any(visitor)
     }
 }

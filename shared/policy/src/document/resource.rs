@@ -171,7 +171,7 @@ fn part<T: DeserializeOwned>(
     faults: &mut Vec<Fault>,
 ) -> Option<T> {
     let path = Path::Key(&Path::Root, name);
-    let line = document.line;
+    let line = document.get(name).map_or(document.line, |member| member.line);
     let mut node = match document.get(name) {
         // An empty `spec:` is one that says nothing.
         Some(member) if matches!(member.value.value, Tree::Null) => {
@@ -184,7 +184,7 @@ fn part<T: DeserializeOwned>(
     // How often in a row nothing new was wrong: after a whole round there is nothing more to find.
     let mut repeats = 0;
     while named.len() < MAX_PROBLEMS && repeats <= named.len() {
-        let error = match T::deserialize(At { node: &node, path: &path }) {
+        let error = match T::deserialize(At { node: &node, line, path: &path }) {
             // Nothing more is wrong, and something was.
             Ok(_) if !named.is_empty() => return None,
             Ok(value) => return Some(value),
