@@ -91,7 +91,7 @@ fn run_and_kill(dir: &Path, seed: u64, dice: &mut Dice) -> Result<Option<u64>, S
     if dice.below(4) == 0 {
         std::thread::sleep(Duration::from_micros(dice.below(40_000)));
     } else {
-        for _ in 0..=dice.below(25) {
+        for _ in 0..=dice.below(15) {
             acknowledged = next();
         }
         std::thread::sleep(Duration::from_micros(dice.below(3000)));

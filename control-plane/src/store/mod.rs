@@ -13,6 +13,7 @@ mod history;
 mod index;
 mod journal;
 mod lock;
+mod ordered;
 mod plan;
 mod port;
 mod record;

@@ -14,6 +14,7 @@ use super::state::{Object, State};
 
 /// How deep a body may be nested: the reader of records stops at 128, and a record wraps bodies.
 const MAX_BODY_DEPTH: usize = 100;
+const CHANGE: &str = "a change with all its bodies, before and after,";
 
 /// A change that is ready to be written: its record, and the record's text.
 #[derive(Debug, PartialEq)]
@@ -31,8 +32,10 @@ pub(super) fn plan(state: &State, change: Change) -> Result<Option<Planned>, Str
     }
     let mut changes: Vec<RecordChange> = Vec::new();
     let mut places = HashMap::new();
+    let mut bytes = 0_usize;
     for op in change.ops {
-        check_op(&op)?;
+        bytes = bytes.saturating_add(check_op(&op)?);
+        bounded(CHANGE, bytes, MAX_RECORD_BYTES)?;
         let (kind, name) = op.key();
         let current = state.get(kind, name);
         let place = *places.entry((kind.clone(), name.clone())).or_insert_with(|| {
@@ -72,7 +75,7 @@ pub(super) fn plan(state: &State, change: Change) -> Result<Option<Planned>, Str
     }
     let record = Record { unix_ms: change.unix_ms, author: change.author, message: change.message, changes };
     let payload = record.encode().map_err(|error| format!("the change has no JSON form: {error}"))?;
-    bounded("a change with all its bodies, before and after,", payload.len(), MAX_RECORD_BYTES)?;
+    bounded(CHANGE, payload.len(), MAX_RECORD_BYTES)?;
     // What is acknowledged must be readable: nothing is written that does not read back as the same.
     if Record::decode(&payload).ok().as_ref() != Some(&record) {
         return Err("the change does not read back as it was given".to_owned());
@@ -91,21 +94,23 @@ fn unchanged(op: &Op, current: Option<&Object>) -> RecordChange {
     RecordChange { kind: kind.clone(), name: name.clone(), uid, after: before.clone(), before }
 }
 
-fn check_op(op: &Op) -> Result<(), String> {
+/// Checks one operation alone; gives the size of its body.
+fn check_op(op: &Op) -> Result<usize, String> {
     let (kind, name) = op.key();
     if kind.is_empty() || name.is_empty() {
         return Err("an object has a kind and a name".to_owned());
     }
     bounded("a kind", kind.len(), MAX_KIND_BYTES)?;
     bounded("a name", name.len(), MAX_NAME_BYTES)?;
-    let Op::Put { body, .. } = op else { return Ok(()) };
+    let Op::Put { body, .. } = op else { return Ok(0) };
     if !nested_within(body, MAX_BODY_DEPTH) {
         return Err(format!("{kind}/{name} is nested deeper than {MAX_BODY_DEPTH}"));
     }
     let mut size = CountBytes(0);
     serde_json::to_writer(&mut size, body)
         .map_err(|error| format!("{kind}/{name} has no JSON form: {error}"))?;
-    bounded(&format!("an object (here {kind}/{name})"), size.0, MAX_BODY_BYTES)
+    bounded(&format!("an object (here {kind}/{name})"), size.0, MAX_BODY_BYTES)?;
+    Ok(size.0)
 }
 
 fn bounded(what: &str, bytes: usize, most: usize) -> Result<(), String> {

@@ -1,12 +1,12 @@
 //! The objects as they are at one version: immutable, and cheap to share.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use portcullis_policy::resource::Uid;
 use serde_json::Value;
 
+use super::ordered::Ordered;
 use super::record::RecordChange;
 
 /// One object.
@@ -26,15 +26,13 @@ pub struct Object {
     pub body: Value,
 }
 
-type Objects = BTreeMap<Arc<str>, Arc<Object>>;
-
-/// Every object at one version. A clone shares all of them; a change copies only the kinds that it touches.
+/// Every object at one version. Clones share all objects, and what a change does not touch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     /// Counts the changes ever made; 0 is the empty state.
     pub version: u64,
     objects: usize,
-    kinds: BTreeMap<Arc<str>, Arc<Objects>>,
+    kinds: BTreeMap<Arc<str>, Ordered>,
 }
 
 impl State {
@@ -56,7 +54,7 @@ impl State {
 
     /// The objects of a kind, in the order of their names.
     pub fn list<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        self.kinds.get(kind).into_iter().flat_map(|objects| objects.values())
+        self.kinds.get(kind).into_iter().flat_map(Ordered::iter)
     }
 
     /// The objects of a kind whose names begin with this, in the order of their names.
@@ -65,12 +63,8 @@ impl State {
         kind: &str,
         prefix: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        self.kinds.get(kind).into_iter().flat_map(move |objects| {
-            objects
-                .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-                .take_while(move |(name, _)| name.starts_with(prefix))
-                .map(|(_, object)| object)
-        })
+        let from = self.kinds.get(kind).into_iter().flat_map(move |objects| objects.iter_from(prefix));
+        from.take_while(move |object| object.name.starts_with(prefix))
     }
 
     /// The kinds that have objects.
@@ -81,7 +75,7 @@ impl State {
     /// How many objects of a kind there are.
     #[must_use]
     pub fn count(&self, kind: &str) -> usize {
-        self.kinds.get(kind).map_or(0, |objects| objects.len())
+        self.kinds.get(kind).map_or(0, Ordered::len)
     }
 
     /// How many objects there are.
@@ -98,18 +92,17 @@ impl State {
 
     /// Puts an object in its place as it is.
     pub(super) fn insert(&mut self, object: Arc<Object>) {
-        let objects = Arc::make_mut(self.kinds.entry(Arc::clone(&object.kind)).or_default());
-        if objects.insert(Arc::clone(&object.name), object).is_none() {
+        if self.kinds.entry(Arc::clone(&object.kind)).or_default().insert(object) {
             self.objects += 1;
         }
     }
 
     fn remove(&mut self, kind: &str, name: &str) {
         let Some(objects) = self.kinds.get_mut(kind) else { return };
-        if Arc::make_mut(objects).remove(name).is_some() {
+        if objects.remove(name) {
             self.objects = self.objects.saturating_sub(1);
         }
-        if objects.is_empty() {
+        if objects.len() == 0 {
             self.kinds.remove(kind);
         }
     }
