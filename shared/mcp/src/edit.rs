@@ -11,7 +11,7 @@ use crate::object::push_quoted;
 use crate::raw;
 use crate::scan::{Fault, Scanner, Trust};
 
-/// Deepest text that is rewritten.
+/// Deepest text that is read without being known to be JSON.
 const MAX_DEPTH: usize = 128;
 
 /// What becomes of one member.
@@ -52,7 +52,7 @@ impl From<Fault> for EditError {
 /// If `raw` is no object, repeats a name, or a new value is not JSON.
 pub fn edit_object(raw: &str, edits: &[(&str, Edit<'_>)]) -> Result<String, EditError> {
     check_values(edits)?;
-    Members::of(Scanner::new(raw, MAX_DEPTH, Trust::Upstream)).map(|members| members.edited(raw, edits))
+    Object::read(raw).map(|object| object.edited(edits))
 }
 
 /// [`edit_object`] from raw value to raw value, without validating what is known to be JSON again.
@@ -61,9 +61,7 @@ pub fn edit_object(raw: &str, edits: &[(&str, Edit<'_>)]) -> Result<String, Edit
 /// As [`edit_object`].
 pub fn edit_raw(raw: &RawValue, edits: &[(&str, Edit<'_>)]) -> Result<Box<RawValue>, EditError> {
     check_values(edits)?;
-    let text = raw.get();
-    let edited = Members::of(Scanner::new(text, usize::MAX, Trust::Json))?.edited(text, edits);
-    raw::owned(edited).ok_or(EditError::NotAnObject)
+    raw::owned(Object::of_raw(raw.get())?.edited(edits)).ok_or(EditError::NotAnObject)
 }
 
 /// Edits members of `params` and members of `params._meta` at once; absent `params` and `_meta` are made when something is set
@@ -78,24 +76,21 @@ pub fn edit_params(
 ) -> Result<Option<Box<RawValue>>, EditError> {
     check_values(edits)?;
     check_values(meta)?;
-    let text = params.map_or("{}", RawValue::get);
-    let members = Members::of(Scanner::new(text, usize::MAX, Trust::Json))?;
-    let old_meta = members.value(text, names::META).filter(|old| *old != "null").unwrap_or("{}");
-    let meta_members = Members::of(Scanner::new(old_meta, usize::MAX, Trust::Json))?;
-    let new_meta = meta_members.edited(old_meta, meta);
-    let emptied = meta_members.would_be_empty(meta);
+    let object = Object::of_raw(params.map_or("{}", RawValue::get))?;
+    let old_meta = Object::of_raw(object.get(names::META).filter(|old| *old != "null").unwrap_or("{}"))?;
+    let new_meta = old_meta.edited(meta);
 
     let mut all: Vec<(&str, Edit<'_>)> = Vec::with_capacity(edits.len() + 1);
     all.extend(edits.iter().filter(|(name, _)| *name != names::META));
-    if !emptied {
+    if !old_meta.would_be_empty(meta) {
         all.push((names::META, Edit::Set(&new_meta)));
-    } else if !meta_members.0.is_empty() {
+    } else if !old_meta.members.is_empty() {
         all.push((names::META, Edit::Remove));
     }
-    if params.is_none() && members.would_be_empty(&all) {
+    if params.is_none() && object.would_be_empty(&all) {
         return Ok(None);
     }
-    raw::owned(members.edited(text, &all)).map(Some).ok_or(EditError::NotAnObject)
+    raw::owned(object.edited(&all)).map(Some).ok_or(EditError::NotAnObject)
 }
 
 fn check_values(edits: &[(&str, Edit<'_>)]) -> Result<(), EditError> {
@@ -110,8 +105,11 @@ fn check_values(edits: &[(&str, Edit<'_>)]) -> Result<(), EditError> {
     if good { Ok(()) } else { Err(EditError::BadValue) }
 }
 
-/// Where the members of an object stand in its text, in order.
-struct Members<'a>(Vec<Member<'a>>);
+/// An object's text, and where its members stand in it, in order: several questions for one scan.
+pub(crate) struct Object<'a> {
+    text: &'a str,
+    members: Vec<Member<'a>>,
+}
 
 struct Member<'a> {
     name: Cow<'a, str>,
@@ -121,8 +119,18 @@ struct Member<'a> {
     end: usize,
 }
 
-impl<'a> Members<'a> {
-    fn of(mut scanner: Scanner<'a>) -> Result<Self, EditError> {
+impl<'a> Object<'a> {
+    /// From text that is not known to be JSON.
+    pub(crate) fn read(text: &'a str) -> Result<Self, EditError> {
+        Self::scan(text, Scanner::new(text, MAX_DEPTH, Trust::Upstream))
+    }
+
+    /// From the text of a raw value.
+    pub(crate) fn of_raw(text: &'a str) -> Result<Self, EditError> {
+        Self::scan(text, Scanner::new(text, usize::MAX, Trust::Json))
+    }
+
+    fn scan(text: &'a str, mut scanner: Scanner<'a>) -> Result<Self, EditError> {
         let mut members = Vec::with_capacity(8);
         scanner.object(|scanner, name, start| {
             scanner.peek();
@@ -132,20 +140,23 @@ impl<'a> Members<'a> {
             Ok::<_, Fault>(())
         })?;
         scanner.end()?;
-        Ok(Self(members))
+        Ok(Self { text, members })
     }
 
-    fn value<'t>(&self, text: &'t str, name: &str) -> Option<&'t str> {
-        let member = self.0.iter().find(|member| member.name == name)?;
-        text.get(member.value_start..member.end)
+    /// The text of a member's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let member = self.members.iter().find(|member| member.name == name)?;
+        self.text.get(member.value_start..member.end)
     }
 
     fn would_be_empty(&self, edits: &[(&str, Edit<'_>)]) -> bool {
         !edits.iter().any(|(_, edit)| matches!(edit, Edit::Set(_)))
-            && self.0.iter().all(|member| edit_of(edits, &member.name) == Some(Edit::Remove))
+            && self.members.iter().all(|member| edit_of(edits, &member.name) == Some(Edit::Remove))
     }
 
-    fn edited(&self, text: &str, edits: &[(&str, Edit<'_>)]) -> String {
+    /// The text with these edits, whose values must be JSON.
+    pub(crate) fn edited(&self, edits: &[(&str, Edit<'_>)]) -> String {
+        let text = self.text;
         let piece = |start: usize, end: usize| text.get(start..end).unwrap_or_default();
         let added: usize = edits
             .iter()
@@ -153,13 +164,13 @@ impl<'a> Members<'a> {
             .sum();
         let mut out = String::with_capacity(text.len() + added);
         let first =
-            self.0.first().map_or_else(|| text.find('{').map_or(0, |at| at + 1), |member| member.start);
-        let last = self.0.last().map_or(first, |member| member.end);
+            self.members.first().map_or_else(|| text.find('{').map_or(0, |at| at + 1), |member| member.start);
+        let last = self.members.last().map_or(first, |member| member.end);
         out.push_str(piece(0, first));
 
         let mut previous_end = None;
         let mut any = false;
-        for member in &self.0 {
+        for member in &self.members {
             let edit = edit_of(edits, &member.name);
             if edit != Some(Edit::Remove) {
                 if any {
@@ -179,7 +190,7 @@ impl<'a> Members<'a> {
 
         for (at, (name, edit)) in edits.iter().enumerate() {
             let Edit::Set(value) = edit else { continue };
-            let is_member = self.0.iter().any(|member| member.name == *name);
+            let is_member = self.members.iter().any(|member| member.name == *name);
             let is_second =
                 edits.get(..at).is_some_and(|before| before.iter().any(|(other, _)| other == name));
             if !is_member && !is_second {

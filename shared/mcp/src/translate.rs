@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::edit::{Edit, EditError, edit_object, edit_params};
+use crate::edit::{Edit, EditError, Object, edit_object, edit_params};
 use crate::methods::Method;
 use crate::names;
 use crate::object::quoted;
@@ -57,15 +57,6 @@ pub enum Notice<'a> {
     Params(Option<Cow<'a, str>>),
 }
 
-/// The value of one member, found in text that was not validated before.
-fn member<'a>(text: &'a str, name: &str) -> Result<Option<&'a RawValue>, EditError> {
-    let raw: &RawValue = serde_json::from_str(text).map_err(|_| EditError::NotAnObject)?;
-    if !raw.get().starts_with('{') {
-        return Err(EditError::NotAnObject);
-    }
-    Ok(crate::object::member(raw, name))
-}
-
 /// A result of an upstream of era `from` for a caller of era `to`. `method` is the request's.
 ///
 /// To modern: `resultType` is `complete`, and what may be cached is not to be (`ttlMs` 0, private): a legacy server promised
@@ -88,7 +79,8 @@ pub fn result<'a>(method: &str, raw: &'a str, from: Era, to: Era) -> Result<Cow<
             Ok(Cow::Owned(edit_object(raw, edits)?))
         }
         (Era::Modern, Era::Legacy) => {
-            match member(raw, "resultType")?.map(RawValue::get) {
+            let object = Object::read(raw)?;
+            match object.get("resultType") {
                 None | Some("\"complete\"") => {}
                 Some("\"input_required\"") => return Err(TranslateError::InputRequired),
                 Some(_) => return Err(TranslateError::UnknownResultType),
@@ -98,11 +90,11 @@ pub fn result<'a>(method: &str, raw: &'a str, from: Era, to: Era) -> Result<Cow<
                 edits.extend([("ttlMs", Edit::Remove), ("cacheScope", Edit::Remove)]);
             }
             if method == Some(Method::ToolsCall)
-                && member(raw, "structuredContent")?.is_some_and(|value| !value.get().starts_with('{'))
+                && object.get("structuredContent").is_some_and(|value| !value.starts_with('{'))
             {
                 edits.push(("structuredContent", Edit::Remove));
             }
-            Ok(Cow::Owned(edit_object(raw, &edits)?))
+            Ok(Cow::Owned(object.edited(&edits)))
         }
     }
 }
@@ -115,8 +107,8 @@ pub fn result<'a>(method: &str, raw: &'a str, from: Era, to: Era) -> Result<Cow<
 /// # Errors
 /// If it is no error object.
 pub fn error<'a>(method: &str, raw: &'a str, from: Era, to: Era) -> Result<Cow<'a, str>, TranslateError> {
-    let old: i64 =
-        member(raw, "code")?.and_then(|code| code.get().parse().ok()).ok_or(EditError::NotAnObject)?;
+    let object = Object::read(raw)?;
+    let old: i64 = object.get("code").and_then(|code| code.parse().ok()).ok_or(EditError::NotAnObject)?;
     let hop = old == i64::from(code::HEADER_MISMATCH) || old == i64::from(code::UNSUPPORTED_PROTOCOL_VERSION);
     let new = match (from, to) {
         (Era::Legacy, Era::Modern) if old == i64::from(code::RESOURCE_NOT_FOUND) => {
@@ -129,7 +121,7 @@ pub fn error<'a>(method: &str, raw: &'a str, from: Era, to: Era) -> Result<Cow<'
         (Era::Modern, _) if hop => code::INTERNAL_ERROR,
         _ => return Ok(Cow::Borrowed(raw)),
     };
-    Ok(Cow::Owned(edit_object(raw, &[("code", Edit::Set(&new.to_string()))])?))
+    Ok(Cow::Owned(object.edited(&[("code", Edit::Set(&new.to_string()))])))
 }
 
 /// A notification of an upstream likewise.
@@ -226,14 +218,16 @@ pub fn tool_definition(raw: &str, to: Era) -> Result<Cow<'_, str>, TranslateErro
     if to == Era::Modern {
         return Ok(Cow::Borrowed(raw));
     }
-    let of_object = match member(raw, "outputSchema")? {
-        Some(schema) => crate::object::member(schema, "type").is_some_and(|kind| kind.get() == "\"object\""),
+    let object = Object::read(raw)?;
+    let of_object = match object.get("outputSchema") {
+        Some(schema) if schema.starts_with('{') => Object::of_raw(schema)?.get("type") == Some("\"object\""),
+        Some(_) => false,
         None => true,
     };
     if of_object {
         return Ok(Cow::Borrowed(raw));
     }
-    Ok(Cow::Owned(edit_object(raw, &[("outputSchema", Edit::Remove)])?))
+    Ok(Cow::Owned(object.edited(&[("outputSchema", Edit::Remove)])))
 }
 
 #[cfg(test)]

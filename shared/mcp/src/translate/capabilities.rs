@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{TranslateError, member};
-use crate::edit::{Edit, edit_object};
+use super::TranslateError;
+use crate::edit::{Edit, Object};
 use crate::revision::Era;
 
 /// The extension under which 2026-07-28 has tasks.
@@ -34,21 +34,23 @@ pub fn server_capabilities(raw: &str, to: Era) -> Result<Cow<'_, str>, Translate
 
 /// Without these members, without extensions for a legacy peer, and without the tasks extension for a modern one.
 fn without<'a>(raw: &'a str, gone: &[&str], to: Era) -> Result<Cow<'a, str>, TranslateError> {
-    let mut edits = Vec::with_capacity(gone.len() + 1);
-    for name in gone {
-        if member(raw, name)?.is_some() {
-            edits.push((*name, Edit::Remove));
+    let object = Object::read(raw)?;
+    let mut edits: Vec<_> =
+        gone.iter().filter(|name| object.get(name).is_some()).map(|name| (*name, Edit::Remove)).collect();
+    let kept = match object.get("extensions") {
+        Some(extensions) if to == Era::Modern && extensions.starts_with('{') => {
+            let extensions = Object::of_raw(extensions)?;
+            let has_tasks = extensions.get(TASKS_EXTENSION).is_some();
+            has_tasks.then(|| extensions.edited(&[(TASKS_EXTENSION, Edit::Remove)]))
         }
-    }
-    let extensions = match member(raw, "extensions")? {
-        Some(_) if to == Era::Legacy => Some(None),
-        Some(extensions) if member(extensions.get(), TASKS_EXTENSION)?.is_some() => {
-            Some(Some(edit_object(extensions.get(), &[(TASKS_EXTENSION, Edit::Remove)])?))
+        Some(_) => {
+            edits.push(("extensions", Edit::Remove));
+            None
         }
-        _ => None,
+        None => None,
     };
-    if let Some(extensions) = &extensions {
-        edits.push(("extensions", extensions.as_deref().map_or(Edit::Remove, Edit::Set)));
+    if let Some(kept) = &kept {
+        edits.push(("extensions", Edit::Set(kept)));
     }
-    if edits.is_empty() { Ok(Cow::Borrowed(raw)) } else { Ok(Cow::Owned(edit_object(raw, &edits)?)) }
+    if edits.is_empty() { Ok(Cow::Borrowed(raw)) } else { Ok(Cow::Owned(object.edited(&edits))) }
 }
