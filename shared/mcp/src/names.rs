@@ -28,24 +28,3 @@ pub const DECISION: &str = "portcullis/decision";
 /// Keys of `_meta` that speak about one hop of the modern protocol and never reach a legacy peer.
 pub const HOP_KEYS: &[&str] =
     &[PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL, SUBSCRIPTION_ID];
-
-/// Longest exposed name.
-pub const EXPOSED_NAME_MAX: usize = 64;
-
-/// Whether a model's API takes this name: `^[a-zA-Z0-9_-]{1,64}$` (CONTRACT, exposed names).
-#[must_use]
-pub fn is_exposed_name(name: &str) -> bool {
-    (1..=EXPOSED_NAME_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-}
-
-/// The exposed name of a tool or prompt: its alias if there is one, else `{server}_{name}`; `None` if that is no
-/// valid exposed name.
-#[must_use]
-pub fn exposed_name(server: &str, name: &str, alias: Option<&str>) -> Option<String> {
-    let exposed = alias.map_or_else(|| format!("{server}_{name}"), str::to_owned);
-    is_exposed_name(&exposed).then_some(exposed)
-}
-
-#[cfg(test)]
-mod tests;
