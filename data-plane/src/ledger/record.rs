@@ -17,6 +17,7 @@ pub struct AuditRecord {
     /// The id of the request: UUIDv7, as in `X-Request-Id`.
     pub request_id: Uuid,
     /// When the request arrived.
+    #[serde(serialize_with = "text::time")]
     pub time: DateTime<Utc>,
     /// The JSON-RPC method.
     pub method: Cow<'static, str>,
@@ -39,16 +40,16 @@ pub struct AuditRecord {
     /// The key that was used.
     pub key: KeyFacts,
     /// The key's team.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "text::maybe")]
     pub team: Option<Name>,
     /// The team's customer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "text::maybe")]
     pub customer: Option<Name>,
     /// The server called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "text::maybe")]
     pub server: Option<Name>,
     /// The zone of the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "text::maybe")]
     pub zone: Option<Name>,
     /// The upstream's name of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +109,7 @@ pub struct PrincipalFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFacts {
     /// Its name.
+    #[serde(serialize_with = "text::name")]
     pub name: Name,
     /// Its uid.
     pub uid: Uid,
@@ -156,4 +158,81 @@ pub enum Outcome {
     Error,
     /// The caller went away or cancelled.
     Cancelled,
+}
+
+/// How fields are written: the same text as by their own types, without the allocations of those.
+mod text {
+    use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
+    use portcullis_policy::resource::Name;
+    use serde::Serializer;
+
+    pub(super) fn name<S: Serializer>(name: &Name, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(name.as_str())
+    }
+
+    pub(super) fn maybe<S: Serializer>(name: &Option<Name>, to: S) -> Result<S::Ok, S::Error> {
+        match name {
+            Some(name) => to.serialize_str(name.as_str()),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// RFC 3339 in UTC, microseconds. Years that have not four digits are written by chrono.
+    pub(super) fn time<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
+        let Some(year) = u32::try_from(time.year()).ok().filter(|year| *year <= 9999) else {
+            return to.collect_str(&time.format("%+"));
+        };
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        // A leap second is written as the second before it.
+        let micros = (time.nanosecond() / 1000).min(999_999);
+        let fields = [
+            (4, year),
+            (7, time.month()),
+            (10, time.day()),
+            (13, time.hour()),
+            (16, time.minute()),
+            (19, time.second()),
+            (26, micros),
+        ];
+        for (end, mut value) in fields {
+            for digit in text.iter_mut().take(end).rev() {
+                if value == 0 {
+                    break;
+                }
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+            }
+        }
+        match std::str::from_utf8(&text) {
+            Ok(text) => to.serialize_str(text),
+            Err(_) => to.collect_str(&time.format("%+")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use serde::Serialize;
+
+    use super::text;
+
+    #[derive(Serialize)]
+    struct Timed(#[serde(serialize_with = "text::time")] DateTime<Utc>);
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339_and_read_back() {
+        for time in [
+            "2026-11-21T09:43:07.000001Z",
+            "1970-01-01T00:00:00.000000Z",
+            "9999-12-31T23:59:59.999999Z",
+            "2000-02-29T10:20:30.100000Z",
+        ] {
+            let parsed: DateTime<Utc> = time.parse().unwrap();
+            assert_eq!(serde_json::to_string(&Timed(parsed)).unwrap(), format!("\"{time}\""));
+        }
+        let far = DateTime::<Utc>::MAX_UTC;
+        let written = serde_json::to_string(&Timed(far)).unwrap();
+        assert!(written.starts_with("\"+262"), "{written}");
+    }
 }

@@ -130,3 +130,6 @@ pub(super) fn verified(key: &PublicKey, signed: &proto::SnapshotHeader) -> Resul
         .map_err(|_| Refusal::Signature)?;
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ use super::status::{LastRefusal, PlaneFigures};
 
 /// How long the control plane may take to welcome us.
 const WELCOME: Duration = Duration::from_secs(10);
+/// How long the control plane may take to part.
+const PART: Duration = Duration::from_secs(1);
 /// The largest message that is taken: a chunk, which a single entry may fill.
 const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 /// Messages that wait for the connection.
@@ -175,9 +177,21 @@ impl<'a> Conversation<'a> {
                 _ = status.tick() => self.say(Out::Status((self.figures)().to_proto())).await,
             };
             if let Err(ended) = told {
+                drop(out);
+                if matches!(ended, Ended::TryAgain(_)) {
+                    self.part(inbound).await;
+                }
                 return ended;
             }
         }
+    }
+
+    /// Ends our side and waits a moment for the other's, so that what was said last arrives.
+    async fn part(&mut self, mut inbound: Streaming<proto::AttachResponse>) {
+        (self.out, _) = mpsc::channel(1);
+        let ended = async { while let Ok(Some(_)) = inbound.message().await {} };
+        // Whether it answers or not: the conversation is over.
+        let _ = timeout(PART, ended).await;
     }
 
     async fn say(&self, message: Out) -> Result<(), Ended> {
