@@ -5,9 +5,12 @@
 //! reported, and denied when it is asked for.
 
 mod build;
+mod definitions;
 mod error;
 pub mod header_params;
+mod keys;
 pub(crate) mod model;
+mod notes;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,6 +4,8 @@ use super::*;
 use crate::fixture::{NOW, enter, hash, key, key_as, organisation, with_grants, with_keys};
 use crate::view::EndpointRef;
 
+type Row<'a> = (Value, EndpointRef<'a>, &'a str, Result<&'a str, (Reason, &'a str)>);
+
 /// Who may what: grants, endpoint, name, and the rule that permits or the reason and the rule that deny.
 #[test]
 fn tools_are_decided_as_the_table_says() {
@@ -13,7 +15,7 @@ fn tools_are_decided_as_the_table_says() {
     let everything = json!([{ "server": "crm", "allow": ["*"] }, { "server": "github", "allow": ["*"] },
         { "server": "vault", "allow": ["*"] }, { "bundle": "support" }]);
     let grant = |grant: Value| json!([grant]);
-    let table: Vec<(Value, EndpointRef<'_>, &str, Result<&str, (Reason, &str)>)> = vec![
+    let table: Vec<Row<'_>> = vec![
         // What is granted.
         (everything.clone(), all, "crm_find", Ok("VirtualKey/k spec.grants[0]")),
         (everything.clone(), all, "github_search", Ok("VirtualKey/k spec.grants[1]")),

@@ -1,0 +1,137 @@
+//! Tools and prompts: their names at every endpoint, and whether they may be served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::HeaderParam;
+use super::header_params::header_params;
+use super::model::{Candidate, CandidateState, Definition, Offer, Server};
+use super::notes::Notes;
+use crate::exposed::exposed_name;
+use crate::render::members;
+use crate::resource::{Name, Transport, Uid};
+use crate::rule::DefinitionKind;
+use crate::snapshot::{DefinitionEntry, DefinitionState};
+
+/// Candidates by their exposed names.
+pub(super) type Names = HashMap<Arc<str>, Arc<Candidate>>;
+
+/// What each server offers, and what has which exposed name.
+pub(super) fn definitions(
+    entries: Vec<(DefinitionKind, DefinitionEntry)>,
+    servers: &HashMap<Name, Arc<Server>>,
+    notes: &mut Notes,
+) -> (HashMap<Uid, Arc<Offer>>, Names, Names) {
+    let mut offers: HashMap<Uid, Offer> = servers
+        .values()
+        .map(|server| {
+            let offer = Offer { server: Arc::clone(server), tools: Vec::new(), prompts: Vec::new() };
+            (server.uid(), offer)
+        })
+        .collect();
+    let mut tools = Names::with_capacity(entries.len());
+    let mut prompts = Names::new();
+    for (kind, entry) in entries {
+        let Some(offer) = offers.get_mut(&entry.server) else {
+            let from = format!("{} {}", kind.as_str(), entry.name);
+            notes.dangling(from, "server", "McpServer", entry.server);
+            continue;
+        };
+        let candidate = Arc::new(candidate(kind, entry, &offer.server, notes));
+        let (list, names, what) = match kind {
+            DefinitionKind::Tool => (&mut offer.tools, &mut tools, "exposed tool names"),
+            DefinitionKind::Prompt => (&mut offer.prompts, &mut prompts, "exposed prompt names"),
+        };
+        if let Some(last) = list.last().filter(|last: &&Arc<Candidate>| last.name == candidate.name) {
+            notes.duplicate("names at one server", &candidate.name, last.label(), candidate.label());
+        }
+        if let Some(name) = &candidate.exposed
+            && let Some(other) = names.insert(Arc::clone(name), Arc::clone(&candidate))
+        {
+            notes.duplicate(what, name, other.label(), candidate.label());
+        }
+        list.push(candidate);
+    }
+    (offers.into_iter().map(|(uid, offer)| (uid, Arc::new(offer))).collect(), tools, prompts)
+}
+
+fn candidate(
+    kind: DefinitionKind,
+    entry: DefinitionEntry,
+    server: &Arc<Server>,
+    notes: &mut Notes,
+) -> Candidate {
+    let label = format!("{} {} of {}", kind.as_str(), entry.name, server.name());
+    let exposed = exposed_name(server.name(), &entry.name, entry.alias.as_deref());
+    if exposed.is_none() {
+        match &entry.alias {
+            Some(alias) => {
+                notes.invalid(label.clone(), format!("its alias {alias:?} is no valid exposed name"))
+            }
+            None => notes.report(format!(
+                "{label} has no valid exposed name ({}_{} is longer than 64 or holds other characters than \
+                 a-z, A-Z, 0-9, _ and -): it is served at /servers/{}/mcp only; give it an alias",
+                server.name(),
+                entry.name,
+                server.name()
+            )),
+        }
+    }
+    let name: Arc<str> = entry.name.as_str().into();
+    let exposed: Option<Arc<str>> = exposed.map(Into::into);
+    let own = server.zone.refused_class(entry.data_classes.iter()).cloned();
+    let state = match entry.state {
+        DefinitionState::Pending => CandidateState::Pending,
+        DefinitionState::Quarantined => CandidateState::Quarantined,
+        DefinitionState::Approved { pin, definition } => {
+            if let Err(message) = names_itself(definition.get(), &name) {
+                notes.invalid(label.clone(), message);
+            }
+            match params(kind, definition.get(), server) {
+                Ok(header_params) => CandidateState::Usable(Arc::new(Definition {
+                    server: Arc::clone(server),
+                    name: Arc::clone(&name),
+                    exposed: exposed.clone(),
+                    pin,
+                    definition,
+                    header_params,
+                })),
+                Err(message) => {
+                    notes.report(format!("{label} is left out: {message}"));
+                    CandidateState::Invalid(format!("it breaks the rules of the protocol: {message}").into())
+                }
+            }
+        }
+    };
+    Candidate {
+        kind,
+        server: Arc::clone(server),
+        name,
+        exposed,
+        state,
+        refused_class: server.refused_class.clone().or(own),
+    }
+}
+
+/// A tool with annotations that break the rules must not be offered over Streamable HTTP; a child process knows no headers.
+fn params(kind: DefinitionKind, definition: &str, server: &Server) -> Result<Vec<HeaderParam>, String> {
+    match (kind, &server.entry.transport) {
+        (DefinitionKind::Prompt, _) => Ok(Vec::new()),
+        (DefinitionKind::Tool, Transport::StreamableHttp(_)) => header_params(definition),
+        (DefinitionKind::Tool, Transport::Stdio(_)) => Ok(header_params(definition).unwrap_or_default()),
+    }
+}
+
+/// A definition is an object whose `name` is the entry's: the list could not be rendered otherwise.
+fn names_itself(definition: &str, name: &str) -> Result<(), String> {
+    let members =
+        members(definition).map_err(|error| format!("its definition is no JSON object: {error}"))?;
+    let mut names = members.iter().filter(|(member, _)| member == "name").map(|(_, value)| value.get());
+    let (Some(found), None) = (names.next(), names.next()) else {
+        return Err("its definition needs exactly one member \"name\"".to_owned());
+    };
+    match serde_json::from_str::<String>(found) {
+        Ok(found) if found == name => Ok(()),
+        _ => Err(format!("its definition names itself {found}")),
+    }
+}

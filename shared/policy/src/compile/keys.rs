@@ -1,0 +1,95 @@
+//! Keys: who each secret opens the door for, with what is granted to them shared between keys with equal grants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_seal::Fingerprint;
+
+use super::model::{Principal, Server, SnapshotMark, Zone};
+use super::notes::Notes;
+use crate::access::{Access, Bundle};
+use crate::resource::{Grant, Name};
+use crate::snapshot::KeyEntry;
+
+/// What keys refer to.
+pub(super) struct Known<'a> {
+    pub(super) zones: &'a HashMap<Name, Arc<Zone>>,
+    pub(super) teams: &'a HashMap<Name, Option<Name>>,
+    pub(super) servers: &'a HashMap<Name, Arc<Server>>,
+    pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
+    pub(super) mark: &'a Arc<SnapshotMark>,
+}
+
+type ByHash = HashMap<Fingerprint, Arc<Principal>>;
+type ByKeyName = HashMap<Name, Arc<Principal>>;
+
+/// Principals by the hash of each secret, and by the name of the key.
+pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
+    let mut by_hash = ByHash::with_capacity(entries.len());
+    let mut by_name = ByKeyName::with_capacity(entries.len());
+    let mut shared: HashMap<(Name, Vec<Grant>), Arc<Access>> = HashMap::new();
+    for entry in entries {
+        check_key(&entry, known, notes);
+        let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
+        let access = shared
+            .entry((entry.zone, entry.grants))
+            .or_insert_with_key(|(zone, grants)| Arc::new(Access::new(zone.clone(), grants.clone())));
+        let expires = entry.expires_at.as_ref().map(unix_ms);
+        let subject: Arc<str> = entry.principal.subject.as_str().into();
+        let principal = |until: Option<u64>, secret| {
+            Arc::new(Principal {
+                key_uid: entry.uid,
+                key_name: entry.name.clone(),
+                kind: entry.principal.kind,
+                subject: Arc::clone(&subject),
+                team: entry.team.clone(),
+                customer: customer.clone(),
+                zone: access.zone.clone(),
+                expires_unix_ms: expires.into_iter().chain(until).min(),
+                revoked: entry.revoked,
+                secret,
+                access: Arc::clone(access),
+                snapshot: Arc::clone(known.mark),
+            })
+        };
+        for secret in &entry.secrets {
+            let until = secret.until.as_ref().map(unix_ms);
+            let opened = principal(until, Some(secret.hash));
+            if let Some(other) = by_hash.insert(secret.hash, opened) {
+                let label = |name: &Name| format!("VirtualKey/{name}");
+                notes.duplicate("key hashes", secret.hash, label(&other.key_name), label(&entry.name));
+            }
+        }
+        if let Some(other) = by_name.insert(entry.name.clone(), principal(None, None)) {
+            let (first, second) = (other.key_uid.to_string(), entry.uid.to_string());
+            notes.duplicate("key names", &entry.name, first, second);
+        }
+    }
+    (by_hash, by_name)
+}
+
+fn check_key(entry: &KeyEntry, known: &Known<'_>, notes: &mut Notes) {
+    let label = || format!("VirtualKey/{}", entry.name);
+    if !known.zones.contains_key(&entry.zone) {
+        notes.dangling(label(), "zone", "TrustZone", &entry.zone);
+    }
+    if let Some(team) = entry.team.as_ref().filter(|team| !known.teams.contains_key(team.as_str())) {
+        notes.dangling(label(), "team", "Team", team);
+    }
+    for (at, grant) in entry.grants.iter().enumerate() {
+        match grant {
+            Grant::Bundle(grant) if !known.bundles.contains_key(&grant.bundle) => {
+                notes.dangling(label(), format!("grants[{at}].bundle"), "ToolBundle", &grant.bundle);
+            }
+            Grant::Server(grant) if !known.servers.contains_key(&grant.server) => {
+                notes.dangling(label(), format!("grants[{at}].server"), "McpServer", &grant.server);
+            }
+            Grant::Bundle(_) | Grant::Server(_) => {}
+        }
+    }
+}
+
+/// Times before 1970 are long over, whatever they are.
+fn unix_ms(time: &chrono::DateTime<chrono::Utc>) -> u64 {
+    u64::try_from(time.timestamp_millis()).unwrap_or(0)
+}
