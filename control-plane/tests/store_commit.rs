@@ -10,7 +10,6 @@
 mod store_common;
 
 use std::convert::Infallible;
-use std::future::Future as _;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 

@@ -239,6 +239,28 @@ async fn damage_to_what_was_written_refuses_to_start_and_says_where_and_what_to_
 }
 
 #[tokio::test]
+async fn a_sound_record_that_is_no_change_of_this_state_refuses_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    with_past(dir.path()).await;
+    let last = journal_files(dir.path()).pop().unwrap();
+    let sound = fs::read(&last).unwrap();
+    let payloads: [&[u8]; 3] = [
+        br#"{"form": "of a later version"}"#,
+        br#"{"unixMs":1,"author":"a","message":"m","changes":[{"kind":"C","name":"tick","uid":"00000000-0000-0000-0000-000000000008","after":1}]}"#,
+        br#"{"unixMs":1,"author":"a","message":"m","changes":[{"kind":"C","name":"none","uid":"00000000-0000-0000-0000-000000000008","before":1}]}"#,
+    ];
+    for payload in payloads {
+        fs::write(&last, [&sound[..], &next_frame(&sound, 31, payload)].concat()).unwrap();
+        for ruin in [Ruin::Nothing, Ruin::Remove] {
+            ruin.act(dir.path(), &mut Dice::new(0));
+            let refused = JournalStore::open_with_segments(dir.path(), SEGMENT_BYTES).unwrap_err();
+            let StoreError::Damaged { file, offset, version, .. } = &refused else { panic!("{refused}") };
+            assert_eq!((file, *offset, *version), (&last, sound.len() as u64, Some(31)), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_journal_that_is_gone_is_not_taken_for_a_new_store() {
     let dir = tempfile::tempdir().unwrap();
     with_past(dir.path()).await;

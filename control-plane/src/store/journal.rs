@@ -303,7 +303,7 @@ fn check_place(
     Ok(())
 }
 
-fn segment_path(dir: &Path, first: u64) -> PathBuf {
+pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.journal"))
 }
 

@@ -167,8 +167,10 @@ impl Replay {
             self.stale = self.index.as_ref().is_some_and(|(_, head)| head.tip() != stored.tip);
             return Ok(());
         }
-        let unreadable =
-            |detail: String| StoreError::damaged(dir, stored.position.offset, Some(version), detail);
+        let unreadable = |detail: String| {
+            let file = journal::segment_path(dir, stored.position.segment);
+            StoreError::damaged(&file, stored.position.offset, Some(version), detail)
+        };
         let record = Record::decode(stored.payload).map_err(|error| unreadable(error.to_string()))?;
         let steps = self.state.apply(version, &record.changes).map_err(unreadable)?;
         self.decoded += 1;
