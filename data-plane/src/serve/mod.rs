@@ -1,1 +1,207 @@
-//! See the house brief.
+//! The door for callers: HTTP and the two eras of MCP. What is asked for is decided and done by `pipeline`.
+//!
+//! Order of judgement: `Origin` and `Host`, credential, path, method and form of the request, body, era, method of MCP. Each
+//! request loads one snapshot and is served by it to its end.
+
+mod admit;
+mod answer;
+mod body;
+mod doors;
+mod inflight;
+mod legacy;
+mod listen;
+mod modern;
+mod post;
+mod resume;
+mod route;
+mod session;
+mod settings;
+mod slot;
+mod standing;
+mod streams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use portcullis_mcp::headers::REQUEST_ID;
+use tokio::sync::broadcast;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use body::{Body, MAX_BODY_BYTES};
+pub use doors::{BadOrigin, Doors};
+pub use settings::Parts;
+
+pub use crate::pipeline::Metrics;
+
+use self::inflight::InFlight;
+use self::session::{Tombstones, Wishes};
+use self::streams::Streams;
+use crate::pipeline::shards::Shards;
+use crate::pipeline::{Arrival, Pipeline, PipelineParts, Rendered};
+use crate::sync::{Signal, Signals};
+
+/// Sessions whose wishes (log level, subscriptions) a plane remembers; beyond it the oldest is forgotten.
+const MAX_WISHES: usize = 65_536;
+
+/// How often what has ended by itself is forgotten.
+const SWEEP: Duration = Duration::from_mins(5);
+
+/// Serves MCP over HTTP. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Gateway(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pipeline: Pipeline,
+    doors: Doors,
+    signals: Signals,
+    rendered: Rendered,
+    streams: Streams,
+    in_flight: InFlight,
+    tombstones: Tombstones,
+    wishes: Shards<[u8; 16], Arc<Wishes>>,
+    /// Tells the standing stream of a session that its wishes changed.
+    wished: broadcast::Sender<[u8; 16]>,
+    closing: CancellationToken,
+    _gone: DropGuard,
+}
+
+impl Gateway {
+    /// Opens the door. Must be called inside a tokio runtime: a task hears the signals of siblings until the last clone is gone.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { live, secrets, upstreams, spool, signals, clock, metrics, doors } = parts;
+        let streams = Streams::new(&metrics);
+        let heard = signals.subscribe();
+        let gone = CancellationToken::new();
+        let pipeline = Pipeline::new(PipelineParts { live, secrets, upstreams, spool, clock, metrics });
+        let inner = Arc::new(Inner {
+            pipeline,
+            doors,
+            signals,
+            rendered: Rendered::default(),
+            streams,
+            in_flight: InFlight::default(),
+            tombstones: Tombstones::default(),
+            wishes: Shards::new(MAX_WISHES),
+            wished: broadcast::Sender::new(1024),
+            closing: CancellationToken::new(),
+            _gone: gone.clone().drop_guard(),
+        });
+        tokio::spawn(listen_to_siblings(Arc::downgrade(&inner), heard, gone));
+        Self(inner)
+    }
+
+    /// Answers one request. It never fails: what goes wrong is an answer too.
+    pub async fn handle<B>(&self, request: Request<B>, _peer: SocketAddr) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let arrival = Arrival::now(self.pipeline().clock());
+        let mut response = match self.serve(arrival, request).await {
+            Ok(response) => response,
+            Err(refusal) => *refusal,
+        };
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let text = arrival.request_id.hyphenated().encode_lower(&mut buffer);
+        // Hex digits and hyphens are always a header value.
+        if let Ok(value) = HeaderValue::from_str(text) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
+    }
+
+    /// Ends the streams that clients keep open of their own accord, so that a plane can drain. Calls go on.
+    pub fn close_streams(&self) {
+        self.0.closing.cancel();
+    }
+
+    /// Figures for `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.pipeline().metrics()
+    }
+
+    async fn serve<B>(
+        &self,
+        arrival: Arrival,
+        request: Request<B>,
+    ) -> Result<Response<Body>, Box<Response<Body>>>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let method = head.method.clone();
+        let entered = self.enter(arrival, head)?;
+        match method {
+            Method::POST => {
+                let bytes = match admit::check_post(&entered.headers) {
+                    Ok(()) => body::read(&entered.headers, body).await,
+                    Err(status) => Err(status),
+                };
+                match bytes {
+                    Ok(bytes) => Ok(self.post(&entered, bytes).await),
+                    Err(status) => Err(Box::new(self.misshapen(status))),
+                }
+            }
+            Method::GET => Ok(self.get(&entered)),
+            Method::DELETE => Ok(self.delete(&entered).await),
+            _ => Err(Box::new(self.misshapen(StatusCode::METHOD_NOT_ALLOWED))),
+        }
+    }
+
+    fn misshapen(&self, status: StatusCode) -> Response<Body> {
+        self.metrics().turned_away(portcullis_policy::Reason::MalformedRequest);
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => answer::method_not_allowed("POST, GET, DELETE"),
+            status => answer::status(status),
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.0.pipeline
+    }
+
+    fn doors(&self) -> &Doors {
+        &self.0.doors
+    }
+}
+
+/// Sessions that ended and calls that were cancelled on another plane; and the forgetting of what is over.
+async fn listen_to_siblings(
+    inner: std::sync::Weak<Inner>,
+    mut heard: broadcast::Receiver<Signal>,
+    gone: CancellationToken,
+) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        let signal = tokio::select! {
+            () = gone.cancelled() => return,
+            signal = heard.recv() => signal,
+            _ = sweep.tick() => {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.tombstones.sweep(inner.pipeline.clock().unix_ms());
+                continue;
+            }
+        };
+        let Some(inner) = inner.upgrade() else { return };
+        match signal {
+            Ok(Signal::SessionEnded { session, forget_after_unix_ms }) => {
+                inner.tombstones.bury(session, forget_after_unix_ms);
+                inner.in_flight.end(&session);
+            }
+            Ok(Signal::RequestCancelled { session, request_id_json, .. }) => {
+                if let Ok(id) = std::str::from_utf8(&request_id_json) {
+                    inner.in_flight.cancel(&session, id);
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(lost)) => {
+                tracing::warn!(lost, "signals of siblings were lost");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! One request that goes to one upstream: `tools/call`, `prompts/get`, `resources/read`, completion, subscriptions.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use portcullis_mcp::respond::{self, Answer};
+use portcullis_mcp::{Edit, EditError, HeaderParam, Method, edit, headers, object};
+use portcullis_policy::{Denial, Permit, Reason, Rule, Server, Target};
+use serde_json::value::RawValue;
+
+use super::context::{Admitted, Client, Request};
+use super::course::{Course, answer_of};
+use super::flight::Flight;
+use super::record::{Recorder, audit_of};
+use super::relay::{Frame, Interrupt, Interrupted, Relay};
+use super::standing::{Claim, Standing};
+use super::tokens;
+use super::{Answered, MAX_IN_FLIGHT, Pipeline};
+use crate::ledger::Outcome;
+use crate::upstream::{Call, Caller, ExchangeBody};
+
+/// What a caller's transport adds to a request.
+#[derive(Debug, Default)]
+pub struct Carried<'a> {
+    /// The request's headers, for modern callers: parameters mirrored there must agree.
+    pub headers: Option<&'a HeaderMap>,
+    /// What cancels the call, for legacy callers.
+    pub cancel: Option<tokio_util::sync::CancellationToken>,
+}
+
+/// Why a request went no further.
+enum Stop {
+    Denied(Denial),
+    /// An answer of the protocol's own, beside the table: recorded as a refusal of what was asked.
+    Malformed(Answer),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Pipeline {
+    /// Serves one request, from its decision to its record.
+    pub async fn call(
+        &self,
+        admitted: Arc<Admitted>,
+        client: Arc<Client>,
+        request: Request,
+        carried: Carried<'_>,
+    ) -> Answered {
+        let Some(flight) = Flight::begin(self.metrics(), MAX_IN_FLIGHT) else {
+            self.metrics().denied(Reason::Overloaded);
+            return Answered::Reply(answer_of(&admitted, &client, &request, Reason::Overloaded, None));
+        };
+        let decided = self.decide(&admitted, &client, &request).await;
+        let prepared = decided.and_then(|(permit, claim)| {
+            let params = self.prepare(&admitted, &permit, &client, &request, carried.headers)?;
+            Ok((permit, claim, params))
+        });
+        let (permit, claim, params) = match prepared {
+            Ok(prepared) => prepared,
+            Err(stop) => return Answered::Reply(self.refuse(&admitted, &client, &request, stop)),
+        };
+        let begun =
+            Recorder::begin(self.spool(), self.metrics(), permit.audit(), &admitted, &client, &request);
+        let Ok(mut recorder) = begun else {
+            self.metrics().denied(Reason::AuditUnavailable);
+            return Answered::Reply(answer_of(&admitted, &client, &request, Reason::AuditUnavailable, None));
+        };
+        recorder.permitted(&permit);
+        recorder.decided();
+        let interrupt = Interrupt {
+            cancel: carried.cancel,
+            standing: Standing::new(self.live(), self.clock(), &admitted, claim),
+        };
+        let server = Arc::clone(permit.server());
+        let call =
+            Call { method: Cow::Borrowed(request.method.as_str()), params, caller: client.caller(&admitted) };
+        let local = answered_here(&request, &server);
+        let mut course = Course {
+            pipeline: self.clone(),
+            admitted,
+            client,
+            request,
+            server,
+            recorder: Some(recorder),
+            _flight: flight,
+        };
+        if local {
+            return Answered::Reply(course.done());
+        }
+        dispatch(course, permit, call, interrupt).await
+    }
+
+    /// Resolves what is named and decides it. Only a resource at an aggregate may need to ask upstreams who offers it.
+    async fn decide(
+        &self,
+        admitted: &Arc<Admitted>,
+        client: &Arc<Client>,
+        request: &Request,
+    ) -> Result<(Permit, Claim), Stop> {
+        let now = self.clock().unix_ms();
+        let (snapshot, principal, view) = (&admitted.snapshot, &admitted.principal, &admitted.view);
+        let prompt_or_uri = match request.method {
+            Method::CompletionComplete => reference(request)?,
+            Method::ToolsCall | Method::PromptsGet => {
+                Reference::Name(request.name.clone().ok_or_else(|| missing(request, "name"))?)
+            }
+            _ => Reference::Uri(request.uri.clone().ok_or_else(|| missing(request, "uri"))?),
+        };
+        match (request.method, prompt_or_uri) {
+            (Method::ToolsCall, Reference::Name(name)) => {
+                Ok((snapshot.decide_tool(principal, view, &name, now)?, Claim::Tool(name)))
+            }
+            (_, Reference::Name(name)) => {
+                Ok((snapshot.decide_prompt(principal, view, &name, now)?, Claim::Prompt(name)))
+            }
+            (_, Reference::Uri(uri)) => {
+                let server = self.locate(admitted, client, &uri).await?;
+                let permit = snapshot.decide_resource(principal, view, server.as_str(), &uri, now)?;
+                Ok((permit, Claim::Resource(server.to_string(), uri)))
+            }
+        }
+    }
+
+    /// The parameters as the upstream gets them, judged by what is known now that the server is.
+    fn prepare(
+        &self,
+        admitted: &Admitted,
+        permit: &Permit,
+        client: &Client,
+        request: &Request,
+        headers: Option<&HeaderMap>,
+    ) -> Result<Option<Box<RawValue>>, Stop> {
+        if admitted.request_bytes > permit.server().entry.limits.max_request_bytes.0 {
+            return Err(Stop::Malformed(respond::status(StatusCode::PAYLOAD_TOO_LARGE, Some(&request.id))));
+        }
+        let (upstream_name, header_params) = match permit.target() {
+            Target::Tool(tool) => (Some(&tool.name), tool.header_params.as_slice()),
+            Target::Prompt(prompt) => (Some(&prompt.name), [].as_slice()),
+            Target::Resource { .. } | Target::Server => (None, [].as_slice()),
+        };
+        if let Some(headers) = headers {
+            let mirrored: Vec<HeaderParam> = header_params
+                .iter()
+                .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
+                .collect();
+            let arguments = request.params.as_deref().and_then(|params| object::member(params, "arguments"));
+            headers::check_params(headers, &mirrored, arguments).map_err(|fault| {
+                Stop::Malformed(respond::header_mismatch(client.era, Some(&request.id), &fault))
+            })?;
+        }
+        self.rewrite(admitted, permit, request, upstream_name.map(|name| &**name))
+    }
+
+    /// Exposed names become the upstream's, sealed state becomes its own; every other byte stays.
+    fn rewrite(
+        &self,
+        admitted: &Admitted,
+        permit: &Permit,
+        request: &Request,
+        upstream_name: Option<&str>,
+    ) -> Result<Option<Box<RawValue>>, Stop> {
+        let renamed = upstream_name.filter(|name| request.name.as_deref() != Some(name)).map(object::quoted);
+        let state = match &request.request_state {
+            Some(token) => Some(self.inner_state(admitted, permit, request, token)?),
+            None => None,
+        };
+        if request.method == Method::CompletionComplete {
+            return match (&renamed, upstream_name) {
+                (Some(quoted), Some(_)) => rename_reference(request, quoted),
+                _ => Ok(request.params.clone()),
+            };
+        }
+        let mut edits: Vec<(&str, Edit<'_>)> = Vec::with_capacity(2);
+        edits.extend(renamed.as_deref().map(|name| ("name", Edit::Set(name))));
+        edits.extend(state.as_deref().map(|state| ("requestState", Edit::Set(state))));
+        match (&request.params, edits.is_empty()) {
+            (Some(params), false) => {
+                edit::edit_raw(params, &edits).map(Some).map_err(|fault| unreadable(request, fault))
+            }
+            (params, _) => Ok(params.clone()),
+        }
+    }
+
+    fn inner_state(
+        &self,
+        admitted: &Admitted,
+        permit: &Permit,
+        request: &Request,
+        token: &str,
+    ) -> Result<String, Stop> {
+        let scope = tokens::StateScope {
+            principal: admitted.principal.key_uid,
+            server: permit.server().uid(),
+            method: request.method.as_str(),
+            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
+            now_unix_ms: self.clock().unix_ms(),
+        };
+        let secrets = self.secrets().load();
+        let inner = tokens::open_state(&secrets.sealer, scope, token);
+        inner.map(|inner| object::quoted(&inner)).ok_or_else(|| {
+            Stop::Malformed(respond::invalid_params(
+                Some(&request.id),
+                "requestState is not one that was given for this request, or it is too old",
+                true,
+            ))
+        })
+    }
+
+    /// Records that a stream was opened which no single upstream call stands behind.
+    ///
+    /// # Errors
+    /// The answer, when its record cannot be kept.
+    pub(crate) fn record_opened(
+        &self,
+        admitted: &Arc<Admitted>,
+        client: &Client,
+        request: &Request,
+    ) -> Result<(), Answer> {
+        let refused = |reason| answer_of(admitted, client, request, reason, None);
+        let audit = audit_of(admitted, None);
+        let mut recorder = Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request)
+            .map_err(|_| refused(Reason::AuditUnavailable))?;
+        recorder.decided();
+        recorder.settle(Outcome::Ok, None).map_err(|_| refused(Reason::AuditUnavailable))
+    }
+
+    /// Answers a request that goes no further, and records it.
+    fn refuse(&self, admitted: &Arc<Admitted>, client: &Client, request: &Request, stop: Stop) -> Answer {
+        let (denial, answer) = match stop {
+            Stop::Denied(denial) => {
+                let answer = answer_of(admitted, client, request, denial.reason, None);
+                (denial, answer)
+            }
+            Stop::Malformed(answer) => (malformed(admitted), answer),
+        };
+        let audit = audit_of(admitted, denial.server.as_ref());
+        match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
+            Ok(mut recorder) => {
+                recorder.decided();
+                recorder.sent(answer.body.len());
+                match recorder.deny(&denial) {
+                    // Nothing was done, so that nothing but the refusal itself is lost; it stands all the same.
+                    Ok(()) | Err(_) => answer,
+                }
+            }
+            Err(_) => {
+                self.metrics().denied(Reason::AuditUnavailable);
+                answer_of(admitted, client, request, Reason::AuditUnavailable, None)
+            }
+        }
+    }
+}
+
+/// Subscriptions of legacy callers at modern servers are kept here: such servers are told by `subscriptions/listen`.
+fn answered_here(request: &Request, server: &Server) -> bool {
+    let subscription = matches!(request.method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe);
+    subscription && server.entry.observed.as_ref().is_some_and(|seen| seen.modern)
+}
+
+/// Sends a permitted call and waits for the first piece of its answer.
+async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt: Interrupt) -> Answered {
+    if let Some(recorder) = &mut course.recorder {
+        recorder.dispatched();
+    }
+    let upstreams = course.pipeline.upstreams().clone();
+    let exchange = tokio::select! {
+        biased;
+        exchange = upstreams.request(permit.with(call)) => exchange,
+        interrupted = interrupt.wait() => return interrupted_before(course, interrupted),
+    };
+    let exchange = match exchange {
+        Ok(exchange) => exchange,
+        Err(error) => return Answered::Reply(course.fail(&error)),
+    };
+    if let Some(recorder) = &mut course.recorder {
+        recorder.upstream(exchange.http_status, Some(exchange.era.as_str()));
+    }
+    match exchange.body {
+        ExchangeBody::Json(json) => Answered::Reply(course.conclude(&json, exchange.era)),
+        ExchangeBody::Stream(events) => {
+            let mut relay = Relay::new(course, events, exchange.era, exchange.session, interrupt);
+            loop {
+                match relay.next().await {
+                    // An answer without anything before it stays plain JSON, however large it is.
+                    Some(Frame::Last(answer)) => return Answered::Reply(answer),
+                    Some(Frame::Idle) => {}
+                    Some(frame) => {
+                        relay.give_back(frame);
+                        return Answered::Relay(Box::new(relay));
+                    }
+                    None => return Answered::Cancelled,
+                }
+            }
+        }
+    }
+}
+
+fn interrupted_before(mut course: Course, interrupted: Interrupted) -> Answered {
+    match interrupted {
+        Interrupted::Cancelled => Answered::Cancelled,
+        Interrupted::Denied(denial) => Answered::Reply(course.deny(&denial)),
+    }
+}
+
+/// What completion is asked for, and what else is named.
+enum Reference {
+    Name(String),
+    Uri(String),
+}
+
+/// `ref` of `completion/complete`: a prompt by name or a resource by URI template.
+fn reference(request: &Request) -> Result<Reference, Stop> {
+    let reference = request.params.as_deref().and_then(|params| object::member(params, "ref"));
+    let text = |name| {
+        let member = reference.and_then(|reference| object::member(reference, name));
+        member.and_then(object::string).map(Cow::into_owned)
+    };
+    let found = match text("type").as_deref() {
+        Some("ref/prompt") => text("name").map(Reference::Name),
+        Some("ref/resource") => text("uri").map(Reference::Uri),
+        _ => None,
+    };
+    found.ok_or_else(|| missing(request, "ref"))
+}
+
+fn rename_reference(request: &Request, quoted: &str) -> Result<Option<Box<RawValue>>, Stop> {
+    let Some(params) = request.params.as_deref() else { return Ok(None) };
+    let Some(reference) = object::member(params, "ref") else { return Ok(Some(params.to_owned())) };
+    let edited = edit::edit_raw(reference, &[("name", Edit::Set(quoted))])
+        .and_then(|reference| edit::edit_raw(params, &[("ref", Edit::Set(reference.get()))]));
+    edited.map(Some).map_err(|fault| unreadable(request, fault))
+}
+
+fn missing(request: &Request, member: &str) -> Stop {
+    let message = format!("{} needs params.{member}", request.method.as_str());
+    Stop::Malformed(respond::invalid_params(Some(&request.id), &message, false))
+}
+
+fn unreadable(request: &Request, fault: EditError) -> Stop {
+    Stop::Malformed(respond::invalid_params(Some(&request.id), &format!("params: {fault}"), false))
+}
+
+fn malformed(admitted: &Admitted) -> Denial {
+    Denial {
+        reason: Reason::MalformedRequest,
+        rule: Rule::closed(),
+        snapshot: admitted.snapshot.version(),
+        server: None,
+        tool: None,
+        zone: None,
+    }
+}
+
+impl Client {
+    /// The caller as upstreams are told of it.
+    pub(crate) fn caller(&self, admitted: &Admitted) -> Caller {
+        Caller {
+            principal: admitted.principal.key_uid,
+            client_session: self.session,
+            era: self.era,
+            protocol_version: self.version.clone(),
+            client_info: self.info.clone(),
+            capabilities: self.capabilities.clone(),
+            log_level: self.log_level.clone(),
+            traceparent: self.trace.parent.clone(),
+            tracestate: self.trace.state.clone(),
+        }
+    }
+}
+
+/// Ends well or badly, for requests that have no course.
+pub(super) const fn outcome_of(failed: Option<Reason>) -> Outcome {
+    if failed.is_some() { Outcome::Error } else { Outcome::Ok }
+}

@@ -1,0 +1,247 @@
+//! The audit record of one call, filled while the call goes its way, and written before the last byte of its answer.
+//!
+//! Dropped before it was settled it writes what it has as *cancelled*: a caller that goes away leaves a record too.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use portcullis_policy::resource::{AuditMode, Name};
+use portcullis_policy::{Denial, Endpoint, Permit, Reason, Target};
+
+use super::context::{Admitted, Client, Request};
+use super::metrics::{Metrics, micros};
+use crate::ledger::{
+    AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes, Spool,
+    UpstreamFacts,
+};
+
+/// Names that a caller chose and nobody approved are cut to this many bytes.
+const MAX_CALLER_TEXT: usize = 256;
+
+/// The record could not be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoRecord;
+
+/// One record in the making.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    place: Option<Place>,
+    record: Option<Box<AuditRecord>>,
+    metrics: Metrics,
+    started: Instant,
+    dispatched: Option<Instant>,
+    label: Arc<str>,
+    approved_name: Arc<str>,
+}
+
+impl Recorder {
+    /// Reserves a place and begins the record. Where audit is best effort it goes on without a place.
+    ///
+    /// # Errors
+    /// [`NoRecord`] when there is no place and one is required.
+    pub(super) fn begin(
+        spool: &Spool,
+        metrics: &Metrics,
+        audit: AuditMode,
+        admitted: &Admitted,
+        client: &Client,
+        request: &Request,
+    ) -> Result<Self, NoRecord> {
+        let place = match (spool.reserve(), audit) {
+            (Ok(place), _) => Some(place),
+            (Err(full), AuditMode::BestEffort) => {
+                tracing::debug!(%full, "no place for an audit record");
+                metrics.records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                None
+            }
+            (Err(_), _) => return Err(NoRecord),
+        };
+        Ok(Self {
+            place,
+            record: Some(Box::new(blank(admitted, client, request))),
+            metrics: metrics.clone(),
+            started: admitted.arrival.at,
+            dispatched: None,
+            label: Arc::from(""),
+            approved_name: Arc::from(""),
+        })
+    }
+
+    /// Says what was permitted.
+    pub(super) fn permitted(&mut self, permit: &Permit) {
+        let server = permit.server();
+        self.label = Arc::from(server.name().as_str());
+        let Some(record) = &mut self.record else { return };
+        record.rule = Some(permit.rule().to_string());
+        record.server = Some(server.name().clone());
+        record.zone = Some(server.entry.zone.clone());
+        match permit.target() {
+            Target::Tool(tool) => {
+                record.tool = Some(Arc::clone(&tool.name));
+                self.approved_name = Arc::clone(tool.exposed.as_ref().unwrap_or(&tool.name));
+            }
+            Target::Prompt(prompt) => {
+                record.prompt = Some(Arc::clone(&prompt.name));
+                self.approved_name = Arc::clone(prompt.exposed.as_ref().unwrap_or(&prompt.name));
+            }
+            Target::Resource { uri } => record.resource = Some(Arc::clone(uri)),
+            Target::Server => {}
+        }
+    }
+
+    /// The time for deciding is over.
+    pub(super) fn decided(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.latency_micros.decide = micros(self.started.elapsed());
+        }
+    }
+
+    /// From here on the upstream is waited for.
+    pub(super) fn dispatched(&mut self) {
+        self.dispatched = Some(Instant::now());
+    }
+
+    /// What the upstream did.
+    pub(super) fn upstream(&mut self, status: Option<u16>, era: Option<&'static str>) {
+        if let Some(record) = &mut self.record {
+            record.upstream = Some(UpstreamFacts { status, era: era.map(Cow::Borrowed) });
+        }
+    }
+
+    /// Adds bytes that were sent before the answer's end.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.bytes.response += bytes as u64;
+        }
+    }
+
+    /// Writes the record of a call that was let through.
+    ///
+    /// # Errors
+    /// [`NoRecord`] when the disk fails.
+    pub(super) fn settle(mut self, outcome: Outcome, reason: Option<Reason>) -> Result<(), NoRecord> {
+        if let Some(record) = &mut self.record {
+            record.reason = reason;
+        }
+        if let Some(reason) = reason {
+            self.metrics.denied(reason);
+        }
+        self.write(outcome)
+    }
+
+    /// Writes the record of a call that was denied, also of one that ran until a new snapshot denied it.
+    ///
+    /// # Errors
+    /// [`NoRecord`] when the disk fails.
+    pub(super) fn deny(mut self, denial: &Denial) -> Result<(), NoRecord> {
+        self.metrics.denied(denial.reason);
+        if let Some(record) = &mut self.record {
+            record.decision = Decision::Deny;
+            record.reason = Some(denial.reason);
+            record.rule = Some(denial.rule.to_string());
+            record.snapshot_version = denial.snapshot.0;
+            record.server = record.server.take().or_else(|| denial.server.clone());
+            record.zone = record.zone.take().or_else(|| denial.zone.clone());
+            if record.prompt.is_none() && record.method == "prompts/get" {
+                record.prompt.clone_from(&denial.tool);
+            } else if record.tool.is_none() {
+                record.tool.clone_from(&denial.tool);
+            }
+            if let Some(server) = &record.server {
+                self.label = Arc::from(server.as_str());
+            }
+        }
+        self.write(Outcome::Error)
+    }
+
+    fn write(&mut self, outcome: Outcome) -> Result<(), NoRecord> {
+        let Some(mut record) = self.record.take() else { return Ok(()) };
+        let took = self.started.elapsed();
+        let waited = self.dispatched.map_or(Duration::ZERO, |since| since.elapsed());
+        record.outcome = outcome;
+        record.latency_micros.total = micros(took);
+        record.latency_micros.upstream = micros(waited);
+        let method = portcullis_mcp::Method::parse(&record.method).map_or("", |method| method.as_str());
+        self.metrics.ended(&self.label, method, &self.approved_name, outcome, took, waited);
+        let Some(place) = self.place.take() else { return Ok(()) };
+        place.write(&record).map_err(|error| {
+            self.metrics.records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tracing::error!(%error, "an audit record could not be written");
+            NoRecord
+        })
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // The caller is gone: there is nobody to tell that the record failed, and the failure was logged.
+        let _ = self.write(Outcome::Cancelled);
+    }
+}
+
+fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord {
+    let principal = &admitted.principal;
+    let time = i64::try_from(admitted.arrival.unix_ms).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
+    AuditRecord {
+        request_id: admitted.arrival.request_id,
+        time: time.unwrap_or_default(),
+        method: Cow::Borrowed(request.method.as_str()),
+        endpoint: endpoint_path(admitted.view.endpoint()),
+        era: Cow::Borrowed(client.era.as_str()),
+        decision: Decision::Permit,
+        reason: None,
+        rule: None,
+        snapshot_version: admitted.snapshot.version().0,
+        principal: PrincipalFacts { kind: principal.kind, subject: Arc::clone(&principal.subject) },
+        key: KeyFacts { name: principal.key_name.clone(), uid: principal.key_uid },
+        team: principal.team.clone(),
+        customer: principal.customer.clone(),
+        server: None,
+        zone: None,
+        tool: None,
+        prompt: None,
+        resource: request.uri.as_deref().map(cut),
+        exposed_name: request.name.as_deref().map(cut),
+        client_hint: client.hint(),
+        latency_micros: LatencySplit::default(),
+        bytes: Sizes { request: admitted.request_bytes, response: 0 },
+        upstream: None,
+        outcome: Outcome::Cancelled,
+        trace_id: client.trace.trace_id().map(str::to_owned),
+        span_id: client.trace.span_id().map(str::to_owned),
+        truncated: Vec::new(),
+    }
+}
+
+impl Client {
+    /// `clientInfo.name`, cut.
+    fn hint(&self) -> Option<Arc<str>> {
+        #[derive(serde::Deserialize)]
+        struct Info<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+        }
+        let info: Info<'_> = serde_json::from_str(self.info.as_deref()?.get()).ok()?;
+        Some(cut(&info.name))
+    }
+}
+
+fn cut(text: &str) -> Arc<str> {
+    let end = (0..=MAX_CALLER_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    Arc::from(text.get(..end.unwrap_or(0)).unwrap_or_default())
+}
+
+fn endpoint_path(endpoint: &Endpoint) -> Cow<'static, str> {
+    match endpoint {
+        Endpoint::All => Cow::Borrowed("/mcp"),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// What a denial needs of its record: what the server's zone says, and a record where no zone is known.
+pub(super) fn audit_of(admitted: &Admitted, server: Option<&Name>) -> AuditMode {
+    let known = server.and_then(|name| admitted.snapshot.server(name.as_str()));
+    known.map_or(AuditMode::Required, |server| server.zone_audit)
+}

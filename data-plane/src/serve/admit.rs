@@ -1,0 +1,170 @@
+//! The judgement that comes before any method: door, credential, path, and the form of the HTTP request.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode, header, request};
+use portcullis_mcp::respond;
+use portcullis_policy::{Reason, Snapshot, View};
+
+use super::answer::{self, HttpAnswer};
+use super::{Gateway, route};
+use crate::authn::{self, Authenticated};
+use crate::pipeline::{Admitted, Arrival, Trace};
+
+/// Bytes of all header names and values together.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// A request that somebody known sent to an endpoint that they reach.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub(super) arrival: Arrival,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) caller: Authenticated,
+    pub(super) view: Arc<View>,
+    pub(super) headers: HeaderMap,
+}
+
+impl Entered {
+    /// The request as the pipeline knows it, when its body was read.
+    pub(super) fn admitted(&self, request_bytes: usize) -> Arc<Admitted> {
+        let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        Arc::new(Admitted {
+            arrival: self.arrival,
+            snapshot: Arc::clone(&self.snapshot),
+            principal: Arc::clone(&self.caller.principal),
+            credential: self.caller.credential,
+            view: Arc::clone(&self.view),
+            request_bytes: request_bytes as u64,
+            trace: Trace::new(text("traceparent"), text("tracestate")),
+        })
+    }
+}
+
+impl Gateway {
+    /// Who sends this, and where to. Nobody unknown makes us read a body.
+    pub(super) fn enter(&self, arrival: Arrival, head: request::Parts) -> Result<Entered, Box<HttpAnswer>> {
+        let metrics = self.pipeline().metrics();
+        let away = |reason, answer| {
+            metrics.turned_away(reason);
+            Err(Box::new(answer))
+        };
+        if !self.doors().admits(&head.uri, &head.headers) {
+            return away(Reason::MalformedRequest, answer::status(StatusCode::FORBIDDEN));
+        }
+        let Some(snapshot) = self.pipeline().live().load() else {
+            let asked = respond::Asked {
+                era: portcullis_mcp::Era::Legacy,
+                id: None,
+                subject: respond::Subject::Other,
+                request_id: "",
+            };
+            let answer = respond::deny(Reason::SnapshotStale, &asked, &respond::Detail::default());
+            return away(Reason::SnapshotStale, answer::of(answer));
+        };
+        let caller = match authn::authenticate(&snapshot, &head.headers, arrival.unix_ms) {
+            Ok(caller) => caller,
+            Err(reason) => return away(reason, answer::of(respond::unauthenticated(None))),
+        };
+        let endpoint = route::parse(head.uri.path());
+        let view = endpoint.and_then(|endpoint| snapshot.endpoint(&caller.principal, endpoint).ok());
+        let Some(view) = view else {
+            return away(Reason::UnknownEndpoint, answer::status(StatusCode::NOT_FOUND));
+        };
+        let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if size > MAX_HEADER_BYTES {
+            return away(
+                Reason::MalformedRequest,
+                answer::status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            );
+        }
+        Ok(Entered { arrival, snapshot, caller, view, headers: head.headers })
+    }
+}
+
+/// What a POST must look like before its body is read: 415 and 406.
+pub(super) fn check_post(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
+    if !kind.eq_ignore_ascii_case("application/json") || encoded {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
+        Ok(())
+    } else {
+        Err(StatusCode::NOT_ACCEPTABLE)
+    }
+}
+
+/// Whether a GET wants what a GET gives.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    accepts(headers, "text", "event-stream")
+}
+
+/// RFC 9110, Accept: a range that fits and is not weighted zero. No header accepts everything.
+fn accepts(headers: &HeaderMap, kind: &str, sub: &str) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let (of, subs) = parts.next().and_then(|name| name.split_once('/')).unwrap_or_default();
+        let fits =
+            (of == "*" || of.eq_ignore_ascii_case(kind)) && (subs == "*" || subs.eq_ignore_ascii_case(sub));
+        let refused = parts.any(|parameter| {
+            parameter
+                .strip_prefix("q=")
+                .is_some_and(|weight| weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0))
+        });
+        fits && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(value: &str) -> Result<(), StatusCode> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+        headers.insert(header::ACCEPT, value.parse().unwrap());
+        check_post(&headers)
+    }
+
+    #[test]
+    fn both_kinds_of_answer_must_be_acceptable() {
+        for value in [
+            "application/json, text/event-stream",
+            "text/event-stream;q=0.5,APPLICATION/JSON",
+            "*/*",
+            "application/*, text/*;q=0.1",
+        ] {
+            assert_eq!(accept(value), Ok(()), "{value}");
+        }
+        for value in
+            ["application/json", "text/event-stream", "text/html", "application/json, text/event-stream;q=0"]
+        {
+            assert_eq!(accept(value), Err(StatusCode::NOT_ACCEPTABLE), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_plain_json_is_a_body() {
+        for (name, value, ok) in [
+            ("content-type", "application/json; charset=utf-8", true),
+            ("content-type", "APPLICATION/JSON", true),
+            ("content-type", "text/plain", false),
+            ("content-type", "application/jsonp", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(check_post(&headers).is_ok(), ok, "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        assert!(check_post(&headers).is_err());
+        headers.insert("content-type", "application/json".parse().unwrap());
+        headers.insert("content-encoding", "gzip".parse().unwrap());
+        assert_eq!(check_post(&headers), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+}
