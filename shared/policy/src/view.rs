@@ -1,6 +1,6 @@
 //! What a set of grants in a zone sees at one endpoint: the lists, rendered once and served from memory.
 //!
-//! A list shows exactly what a call would be permitted: both ask [`crate::decide::judge`]. Everything here is made when it is
+//! A list shows exactly what a call would be permitted: both ask `decide::judge`. Everything here is made when it is
 //! first asked for, and shared between keys with equal grants and zone.
 
 use std::sync::{Arc, OnceLock};

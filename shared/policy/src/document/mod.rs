@@ -1,7 +1,7 @@
 //! Text to resources: YAML or JSON, several documents to a file, every problem with its file, line and field.
 //!
-//! The way: text to a tree with lines ([`tree`]), tree to typed resources ([`read`], [`resource`]), with what this version
-//! does not enforce named on the way ([`known`]).
+//! The way: text to a tree with lines (`tree`), tree to typed resources (`read`, `resource`), with what this version
+//! does not enforce named on the way (`known`).
 
 mod known;
 mod read;

@@ -1,6 +1,6 @@
 //! The digest of a snapshot and the text that is signed.
 //!
-//! Digest: SHA-256 over, for each entry ordered by (kind, id), the lines `kind NUL id NUL` and the 32 bytes of the SHA-256 of
+//! Digest: SHA-256 over, for each entry ordered by (kind, id), kinds in the order of [`super::Entry::KINDS`], the lines `kind NUL id NUL` and the 32 bytes of the SHA-256 of
 //! the entry's body. It can be brought up to date from a delta without the bodies that did not change.
 
 use portcullis_seal::{Fingerprint, sha256};
@@ -10,7 +10,7 @@ use super::SnapshotVersion;
 /// The purpose under which snapshots are signed.
 pub const SIGNATURE_PURPOSE: &str = "portcullis snapshot v1";
 
-/// Takes entries in the order of (kind, id) and yields the digest.
+/// Takes entries in the order of (kind, id), as [`super::encode_all`] sorts them, and yields the digest.
 #[derive(Debug, Default)]
 pub struct SnapshotDigest {
     text: Vec<u8>,
