@@ -20,11 +20,6 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// How often in a row it failed.
-    pub(crate) const fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// It failed: the wait before the next attempt.
     pub(crate) fn next(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);

@@ -50,6 +50,8 @@ pub(crate) struct Offer {
     pub(crate) server_info: Option<Box<RawValue>>,
     pub(crate) instructions: Option<String>,
     pub(crate) capabilities: Box<RawValue>,
+    /// Whether it said all this. A modern server that answers `server/discover` with an error only shows its era.
+    pub(crate) introduced: bool,
 }
 
 /// One visit to a server: everything in it is asked over one session.
@@ -141,12 +143,12 @@ impl Visit {
         &self.offer
     }
 
-    /// One page of a list: the `result` of the response.
+    /// One page of a list: the `result` of the response; `None` if the server does not know the method.
     pub(crate) async fn page(
         &self,
         list: List,
         cursor: Option<&str>,
-    ) -> Result<Box<RawValue>, UpstreamError> {
+    ) -> Result<Option<Box<RawValue>>, UpstreamError> {
         let params =
             cursor.and_then(|cursor| wire::raw(format!(r#"{{"cursor":{}}}"#, object::quoted(cursor))));
         let method = list.method();
@@ -165,7 +167,12 @@ impl Visit {
         let timeout = self.limits.timeout.0;
         let response = tokio::time::timeout(timeout, asked).await.map_err(|_| timed_out(timeout, true))??;
         match parse_upstream(&response) {
-            Ok(Message::Response { outcome: Ok(result), .. }) => Ok(result.to_owned()),
+            Ok(Message::Response { outcome: Ok(result), .. }) => Ok(Some(result.to_owned())),
+            Ok(Message::Response { outcome: Err(error), .. })
+                if object::member(error, "code").is_some_and(|code| code.get() == "-32601") =>
+            {
+                Ok(None)
+            }
             Ok(Message::Response { outcome: Err(_), .. }) => {
                 Err(failed("The server answered a list with an error."))
             }
@@ -185,6 +192,7 @@ fn introduced(introduction: &Introduction) -> Offer {
         server_info: introduction.server_info.clone(),
         instructions: introduction.instructions.clone(),
         capabilities: introduction.capabilities.clone(),
+        introduced: true,
     }
 }
 
@@ -202,6 +210,7 @@ fn discovered(revision: Revision, response: &[u8]) -> Offer {
         server_info: info.map(ToOwned::to_owned),
         instructions: wire::text_member(result, "instructions").map(Into::into),
         capabilities: member("capabilities").map_or_else(empty, ToOwned::to_owned),
+        introduced: result.is_some(),
     }
 }
 

@@ -24,13 +24,6 @@ pub(super) struct Slot {
     link: ArcSwap<Link>,
 }
 
-impl Slot {
-    /// The link in use.
-    pub(super) fn link(&self) -> Arc<Link> {
-        self.link.load_full()
-    }
-}
-
 /// The servers that the newest snapshot holds, once there was one.
 #[derive(Debug, Clone, Default)]
 struct Table {

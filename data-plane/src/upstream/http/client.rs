@@ -12,11 +12,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_policy::Reason;
-use portcullis_policy::resource::Auth;
+use portcullis_policy::resource::{Auth, Hosting};
 use rustls::ClientConfig;
 
 use super::connect::{ConnectError, Connector, Opened};
-use super::reach::Reach;
 use crate::sync::SecretsHandle;
 use crate::upstream::UpstreamError;
 use crate::upstream::auth;
@@ -76,14 +75,14 @@ pub(super) struct HttpClient {
 impl HttpClient {
     pub(super) fn new(
         uri: Uri,
-        reach: Reach,
+        hosting: Hosting,
         tls: Arc<ClientConfig>,
         connect_timeout: Duration,
         auth: Auth,
         secrets: SecretsHandle,
         stats: Arc<UpstreamStats>,
     ) -> Self {
-        let connector = Connector::new(reach, tls, connect_timeout, Arc::clone(&stats));
+        let connector = Connector::new(hosting, tls, connect_timeout, Arc::clone(&stats));
         let idle = if uri.scheme() == Some(&Scheme::HTTPS) { IDLE_TLS } else { IDLE_PLAIN };
         let build = |max_idle: usize| {
             Client::builder(TokioExecutor::new())

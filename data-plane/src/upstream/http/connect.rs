@@ -1,4 +1,4 @@
-//! Connections to one server: name resolution and dialling under its [`Reach`], then TLS with ALPN.
+//! Connections to one server: name resolution and dialling under the rule of its [`Hosting`], then TLS with ALPN.
 //!
 //! No proxy is ever taken from the environment, and a name is resolved here and nowhere else.
 
@@ -16,11 +16,12 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use portcullis_policy::address;
+use portcullis_policy::resource::Hosting;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::Service;
 
-use super::reach::Reach;
 use crate::upstream::stats::{UpstreamStats, count};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,18 +56,18 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(
-        reach: Reach,
+        hosting: Hosting,
         tls: Arc<ClientConfig>,
         timeout: Duration,
         stats: Arc<UpstreamStats>,
     ) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver { reach, stats: Arc::clone(&stats) });
+        let mut http = HttpConnector::new_with_resolver(Resolver { hosting, stats: Arc::clone(&stats) });
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEPALIVE));
         http.set_connect_timeout(Some(timeout));
-        let mut tls = HttpsConnector::from((Dial { http, reach, stats }, tls));
-        if reach == Reach::Public {
+        let mut tls = HttpsConnector::from((Dial { http, hosting, stats }, tls));
+        if hosting == Hosting::Vendor {
             tls.enforce_https();
         }
         Self { tls, timeout }
@@ -91,10 +92,10 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Gives only addresses that the reach allows.
+/// Gives only addresses that the hosting allows.
 #[derive(Clone)]
 struct Resolver {
-    reach: Reach,
+    hosting: Hosting,
     stats: Arc<UpstreamStats>,
 }
 
@@ -108,11 +109,11 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (reach, stats) = (self.reach, Arc::clone(&self.stats));
+        let (hosting, stats) = (self.hosting, Arc::clone(&self.stats));
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let (allowed, refused): (Vec<_>, Vec<_>) =
-                found.take(MAX_ADDRESSES).partition(|address| reach.allows(address.ip()));
+                found.take(MAX_ADDRESSES).partition(|address| allowed(address.ip(), hosting));
             if allowed.is_empty() && !refused.is_empty() {
                 count(&stats.addresses_refused_total);
                 return Err(ConnectError::Refused.into());
@@ -126,7 +127,7 @@ impl Service<Name> for Resolver {
 #[derive(Clone)]
 struct Dial {
     http: HttpConnector<Resolver>,
-    reach: Reach,
+    hosting: Hosting,
     stats: Arc<UpstreamStats>,
 }
 
@@ -140,21 +141,26 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let (reach, stats) = (self.reach, Arc::clone(&self.stats));
-        if literal(&uri).is_some_and(|address| !reach.allows(address)) {
+        let (hosting, stats) = (self.hosting, Arc::clone(&self.stats));
+        if literal(&uri).is_some_and(|address| !allowed(address, hosting)) {
             count(&stats.addresses_refused_total);
             return Box::pin(async { Err(ConnectError::Refused.into()) });
         }
         let connecting = self.http.call(uri);
         Box::pin(async move {
             let io = connecting.await?;
-            if !reach.allows(io.inner().peer_addr()?.ip()) {
+            if !allowed(io.inner().peer_addr()?.ip(), hosting) {
                 count(&stats.addresses_refused_total);
                 return Err(ConnectError::Refused.into());
             }
             Ok(Dialled { io, opened: Instant::now() })
         })
     }
+}
+
+/// Whether a server of this hosting may be at the address.
+fn allowed(address: IpAddr, hosting: Hosting) -> bool {
+    address::judge(address, hosting).is_ok()
 }
 
 /// The address that a URL names itself, if it names one.

@@ -1,7 +1,7 @@
 //! One server over Streamable HTTP, of either era.
 //!
 //! [`HttpLink`] knows how the server is spoken to and keeps what that needs; `legacy` and `modern` are the two ways to ask,
-//! `listen` is what comes unasked. Below them: `client` sends, `answer` and `events` read, `connect` and `reach` dial.
+//! `listen` is what comes unasked. Below them: `client` sends, `answer` and `events` read, `connect` dials.
 
 mod answer;
 mod client;
@@ -11,7 +11,6 @@ mod legacy;
 mod legacy_stream;
 mod listen;
 mod modern;
-mod reach;
 mod session;
 mod store;
 mod tls;
@@ -29,7 +28,6 @@ use rustls::ClientConfig;
 use serde_json::value::RawValue;
 
 use self::client::HttpClient;
-use self::reach::Reach;
 use self::session::session_headers;
 use super::call::{Call, EventStream, Exchange, Listen, UpstreamSessionRef};
 use super::era::{EraCell, Spoken};
@@ -71,6 +69,7 @@ pub(super) struct HttpLink {
 }
 
 /// Where one attempt got to.
+#[allow(clippy::large_enum_variant, reason = "one for each request, and never kept")]
 enum Turn {
     /// It was answered.
     Done(Exchange),
@@ -97,7 +96,7 @@ impl HttpLink {
         let tls = shared.tls.clone().ok_or_else(|| broken("TLS is not available on this data plane."))?;
         let client = HttpClient::new(
             uri,
-            Reach::of(entry.hosting),
+            entry.hosting,
             tls,
             config.connect_timeout,
             entry.auth.clone(),
@@ -123,11 +122,6 @@ impl HttpLink {
 
     fn key(&self, principal: Uid, client: Option<[u8; 16]>) -> SessionKey {
         SessionKey { link: self.number, principal, client }
-    }
-
-    /// The number that its sessions are kept under.
-    pub(super) const fn number(&self) -> u64 {
-        self.number
     }
 
     /// The prober found something: an assumption from now on.

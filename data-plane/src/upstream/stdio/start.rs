@@ -36,8 +36,6 @@ const STDERR_LINE: u64 = 4 << 10;
 pub(in crate::upstream) struct Greeting {
     pub(in crate::upstream) spoken: Spoken,
     introduction: Option<Introduction>,
-    /// The response to `server/discover` of a modern child.
-    pub(in crate::upstream) discovery: Bytes,
 }
 
 impl Greeting {
@@ -144,7 +142,7 @@ async fn greet(
     let discovery = child.begin("server/discover", None, ask).await?.response();
     tokio::pin!(discovery);
     if let Ok(response) = tokio::time::timeout(DISCOVERY_PATIENCE, &mut discovery).await {
-        return match judge(response?)? {
+        return match judge(&response?)? {
             Some(greeting) => Ok(greeting),
             None => handshake(child, shake_hands(child).await?).await,
         };
@@ -153,22 +151,22 @@ async fn greet(
     let hands = handshake(child, shake_hands(child).await?);
     tokio::pin!(hands);
     tokio::select! {
-        response = &mut discovery => match judge(response?)? {
+        response = &mut discovery => match judge(&response?)? {
             Some(greeting) => Ok(greeting),
             None => hands.await,
         },
         greeting = &mut hands => match greeting {
             Ok(greeting) => Ok(greeting),
             Err(error) if child.gone.is_cancelled() => Err(error),
-            Err(error) => judge(discovery.await?)?.ok_or(error),
+            Err(error) => judge(&discovery.await?)?.ok_or(error),
         },
     }
 }
 
-fn judge(response: Bytes) -> Result<Option<Greeting>, UpstreamError> {
-    match era::discovery(&response) {
+fn judge(response: &Bytes) -> Result<Option<Greeting>, UpstreamError> {
+    match era::discovery(response) {
         Discovery::Speaks(Spoken::Legacy) => Ok(None),
-        Discovery::Speaks(spoken) => Ok(Some(Greeting { spoken, introduction: None, discovery: response })),
+        Discovery::Speaks(spoken) => Ok(Some(Greeting { spoken, introduction: None })),
         Discovery::NothingInCommon => Err(era::nothing_in_common()),
     }
 }
@@ -190,7 +188,7 @@ async fn handshake(child: &Arc<Child>, asked: Pending) -> Result<Greeting, Upstr
         UpstreamError::unsent(Reason::UpstreamError, "The server did not open a session.")
     })?;
     child.tell(wire::notification("notifications/initialized", None)).await?;
-    Ok(Greeting { spoken: Spoken::Legacy, introduction: Some(introduction), discovery: Bytes::new() })
+    Ok(Greeting { spoken: Spoken::Legacy, introduction: Some(introduction) })
 }
 
 /// Writes what waits, until the child is to end; then its input is closed, which is how it is told.

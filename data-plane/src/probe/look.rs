@@ -1,0 +1,111 @@
+//! One look at a server: what it is, and every page of what it lists.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use portcullis_mcp::object;
+use portcullis_policy::Reason;
+use portcullis_policy::resource::Uid;
+use portcullis_policy::snapshot::{ServerEntry, SnapshotVersion};
+use portcullis_proto::config::v1::ProbeReport;
+use serde_json::value::RawValue;
+
+use crate::upstream::{List, Offer, UpstreamError, Upstreams, Visit};
+
+/// Pages of one list that are read.
+const MAX_PAGES: usize = 1000;
+/// Definitions of one list.
+const MAX_ITEMS: usize = 10_000;
+/// Bytes of one list.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What a server offers.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) offer: Offer,
+    pub(super) tools: Vec<Box<RawValue>>,
+    pub(super) prompts: Vec<Box<RawValue>>,
+}
+
+/// Looks at a server.
+pub(super) async fn look(
+    upstreams: &Upstreams,
+    entry: &ServerEntry,
+    version: SnapshotVersion,
+) -> Result<Look, UpstreamError> {
+    let visit = upstreams.visit(entry, version).await?;
+    let tools = list(&visit, List::Tools).await?;
+    let prompts = list(&visit, List::Prompts).await?;
+    Ok(Look { offer: visit.offer().clone(), tools, prompts })
+}
+
+/// A whole list. It is read whole or not at all: half a list would look like tools that are gone.
+async fn list(visit: &Visit, list: List) -> Result<Vec<Box<RawValue>>, UpstreamError> {
+    let offer = visit.offer();
+    if offer.introduced && object::member(&offer.capabilities, list.member()).is_none() {
+        return Ok(Vec::new());
+    }
+    let mut items = Vec::new();
+    let mut bytes = 0_usize;
+    let mut seen = HashSet::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let Some(page) = visit.page(list, cursor.as_deref()).await? else {
+            // Announced and unknown is a fault; only a server that announced nothing may lack it.
+            return if offer.introduced {
+                Err(fault("The server does not know a list that it announces."))
+            } else {
+                Ok(items)
+            };
+        };
+        let found = object::member(&page, list.member())
+            .and_then(object::elements)
+            .ok_or_else(|| fault("The server's list is no list."))?;
+        for item in found {
+            bytes = bytes.saturating_add(item.get().len());
+            if items.len() >= MAX_ITEMS || bytes > MAX_BYTES {
+                return Err(fault("The server lists more than is read."));
+            }
+            items.push(item.to_owned());
+        }
+        cursor = object::member(&page, "nextCursor").and_then(object::string).map(Into::into);
+        match &cursor {
+            None => return Ok(items),
+            Some(next) if !seen.insert(next.clone()) => {
+                return Err(fault("The server's list repeats a cursor and never ends."));
+            }
+            Some(_) => {}
+        }
+    }
+    Err(fault("The server's list has more pages than are read."))
+}
+
+fn fault(message: &str) -> UpstreamError {
+    UpstreamError {
+        reason: Reason::UpstreamError,
+        message: message.to_owned(),
+        http_status: None,
+        reached: true,
+    }
+}
+
+/// What the control plane is told of a look.
+pub(super) fn report(server: Uid, look: &Result<Look, UpstreamError>, started: Instant) -> ProbeReport {
+    let took_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let json = |raw: &RawValue| raw.get().as_bytes().to_vec().into();
+    let base = ProbeReport { server_uid: server.to_string(), took_micros, ..ProbeReport::default() };
+    match look {
+        Err(error) => ProbeReport { error: error.message.clone(), ..base },
+        Ok(look) => ProbeReport {
+            reachable: true,
+            era: look.offer.era.as_str().to_owned(),
+            protocol_version: look.offer.revision.as_str().to_owned(),
+            server_info_json: look.offer.server_info.as_deref().map(json).unwrap_or_default(),
+            instructions: look.offer.instructions.clone().unwrap_or_default(),
+            capabilities_json: json(&look.offer.capabilities),
+            tools_json: look.tools.iter().map(|tool| json(tool)).collect(),
+            prompts_json: look.prompts.iter().map(|prompt| json(prompt)).collect(),
+            ..base
+        },
+    }
+}
