@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use portcullis_policy::resource::{Name, Uid};
 use portcullis_seal::{SealKeyId, SigningKey};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use contents::Contents;
 
@@ -69,20 +70,20 @@ pub enum VaultError {
     NoRandomness,
 }
 
-/// One key for sealed tokens.
+/// One key for sealed tokens. Wiped from memory when it goes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealingKey {
     /// Its random id.
     pub id: SealKeyId,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
-    secret: [u8; 32],
+    secret: Zeroizing<[u8; 32]>,
 }
 
 impl SealingKey {
     /// The secret.
     #[must_use]
-    pub const fn expose(&self) -> &[u8; 32] {
+    pub fn expose(&self) -> &[u8; 32] {
         &self.secret
     }
 }
@@ -93,9 +94,15 @@ impl fmt::Debug for SealingKey {
     }
 }
 
-/// The value of a secret. Its `Debug` says nothing of it, not even its length.
+/// The value of a secret, wiped from memory with its last clone. Its `Debug` says nothing of it, not even its length.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretValue(Arc<[u8]>);
+pub struct SecretValue(Arc<Zeroizing<Vec<u8>>>);
+
+impl SecretValue {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
+    }
+}
 
 impl SecretValue {
     /// The bytes.
@@ -229,7 +236,7 @@ impl Vault {
         if value.len() > MAX_SECRET_BYTES {
             return Err(VaultError::TooLarge(value.len()));
         }
-        let (name, value) = (name.clone(), SecretValue(value.into()));
+        let (name, value) = (name.clone(), SecretValue::new(value.to_vec()));
         self.update(move |contents| {
             let old = contents.part.values.get(&name).map_or(0, |old| old.expose().len());
             let total: usize = contents.part.values.values().map(|value| value.expose().len()).sum();

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_policy::resource::{Name, Uid};
 use portcullis_seal::{SigningKey, random};
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{SealingKey, SecretPart, SecretValue, VaultError, sealing};
 
@@ -16,7 +17,7 @@ use super::{SealingKey, SecretPart, SecretValue, VaultError, sealing};
 pub(super) struct Contents {
     pub(super) control_plane_id: Uid,
     pub(super) signing_key: Arc<SigningKey>,
-    pkcs8: Arc<[u8]>,
+    pkcs8: Arc<Zeroizing<Vec<u8>>>,
     pub(super) part: Arc<SecretPart>,
     pub(super) set_unix_ms: BTreeMap<Name, u64>,
 }
@@ -29,7 +30,7 @@ impl Contents {
         Ok(Self {
             control_plane_id: Uid(uuid::Builder::from_random_bytes(id).into_uuid()),
             signing_key: Arc::new(signing_key),
-            pkcs8: pkcs8.into(),
+            pkcs8: Arc::new(Zeroizing::new(pkcs8)),
             part: Arc::new(SecretPart {
                 generation: 1,
                 sealing_keys: vec![sealing::generate(now_unix_ms)?],
@@ -46,10 +47,10 @@ impl Contents {
         part
     }
 
-    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&Stored {
+    pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+        let stored = Stored {
             control_plane_id: self.control_plane_id,
-            signing_key: STANDARD.encode(&self.pkcs8),
+            signing_key: STANDARD.encode(&**self.pkcs8),
             generation: self.part.generation,
             sealing_keys: self.part.sealing_keys.iter().map(StoredKey::from).collect(),
             secrets: self
@@ -61,12 +62,19 @@ impl Contents {
                     (name.clone(), StoredSecret { value: STANDARD.encode(value.expose()), set_unix_ms })
                 })
                 .collect(),
-        })
+        };
+        // Room from the start: a buffer that grows leaves copies of secrets behind.
+        let room =
+            stored.secrets.values().map(|secret| secret.value.len().saturating_add(128)).sum::<usize>();
+        let mut json = Zeroizing::new(Vec::with_capacity(room.saturating_add(8 << 10)));
+        serde_json::to_writer(&mut *json, &stored)?;
+        Ok(json)
     }
 
     /// Reads what [`Contents::to_json`] wrote. The error says what is wrong without saying what is there.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, &'static str> {
-        let stored: Stored = serde_json::from_slice(json).map_err(|_| "its contents have another form")?;
+        let mut stored: Stored =
+            serde_json::from_slice(json).map_err(|_| "its contents have another form")?;
         let pkcs8 = STANDARD.decode(&stored.signing_key).map_err(|_| "the signing key is no base64")?;
         let signing_key = SigningKey::from_pkcs8(&pkcs8).map_err(|_| "the signing key is none")?;
         let sealing_keys = stored
@@ -80,15 +88,15 @@ impl Contents {
         }
         let mut values = BTreeMap::new();
         let mut set_unix_ms = BTreeMap::new();
-        for (name, secret) in stored.secrets {
+        for (name, secret) in std::mem::take(&mut stored.secrets) {
             let value = STANDARD.decode(&secret.value).map_err(|_| "a secret is no base64")?;
             set_unix_ms.insert(name.clone(), secret.set_unix_ms);
-            values.insert(name, SecretValue(value.into()));
+            values.insert(name, SecretValue::new(value));
         }
         Ok(Self {
             control_plane_id: stored.control_plane_id,
             signing_key: Arc::new(signing_key),
-            pkcs8: pkcs8.into(),
+            pkcs8: Arc::new(Zeroizing::new(pkcs8)),
             part: Arc::new(SecretPart { generation: stored.generation, sealing_keys, values }),
             set_unix_ms,
         })
@@ -121,11 +129,29 @@ struct StoredSecret {
     set_unix_ms: u64,
 }
 
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.signing_key.zeroize();
+    }
+}
+
+impl Drop for StoredKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl Drop for StoredSecret {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
 impl From<&SealingKey> for StoredKey {
     fn from(key: &SealingKey) -> Self {
         Self {
             id: STANDARD.encode(key.id),
-            key: STANDARD.encode(key.secret),
+            key: STANDARD.encode(key.expose()),
             created_unix_ms: key.created_unix_ms,
         }
     }
@@ -135,7 +161,9 @@ impl StoredKey {
     fn read(&self) -> Option<SealingKey> {
         Some(SealingKey {
             id: STANDARD.decode(&self.id).ok()?.try_into().ok()?,
-            secret: STANDARD.decode(&self.key).ok()?.try_into().ok()?,
+            secret: Zeroizing::new(
+                Zeroizing::new(STANDARD.decode(&self.key).ok()?).as_slice().try_into().ok()?,
+            ),
             created_unix_ms: self.created_unix_ms,
         })
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis_seal::{Fingerprint, sha256};
 
+use zeroize::Zeroizing;
+
 use super::super::disk;
 use super::VaultError;
 use super::contents::Contents;
@@ -32,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Contents>, VaultError> {
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
         return Err(damaged("it is no file of a vault's size"));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default()));
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(io)?;
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
     let heading = parts.next().and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();

@@ -17,7 +17,7 @@ pub(super) fn generate(now_unix_ms: u64) -> Result<SealingKey, VaultError> {
     Ok(SealingKey {
         id: random().map_err(|_| VaultError::NoRandomness)?,
         created_unix_ms: now_unix_ms,
-        secret: random().map_err(|_| VaultError::NoRandomness)?,
+        secret: random().map_err(|_| VaultError::NoRandomness)?.into(),
     })
 }
 

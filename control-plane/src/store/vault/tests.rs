@@ -73,7 +73,7 @@ async fn every_bound_is_kept_and_what_is_refused_changes_nothing() {
     assert!(matches!(refused, Err(VaultError::TooLarge(_))));
     let mut contents = Contents::clone(&vault.inner.contents.load());
     for n in 0..MAX_TOTAL_BYTES / MAX_SECRET_BYTES {
-        contents.next_part().values.insert(name(&format!("large-{n}")), SecretValue(large.as_slice().into()));
+        contents.next_part().values.insert(name(&format!("large-{n}")), SecretValue::new(large.clone()));
     }
     let full = Arc::new(contents.clone());
     vault.inner.contents.store(Arc::clone(&full));
@@ -82,7 +82,7 @@ async fn every_bound_is_kept_and_what_is_refused_changes_nothing() {
     vault.set_secret(&name("large-0"), &large, 1).await.unwrap();
 
     contents.next_part().values =
-        (0..MAX_SECRETS).map(|n| (name(&format!("s{n}")), SecretValue([].into()))).collect();
+        (0..MAX_SECRETS).map(|n| (name(&format!("s{n}")), SecretValue::new(Vec::new()))).collect();
     vault.inner.contents.store(Arc::new(contents));
     assert!(matches!(vault.set_secret(&name("x"), b"1", 1).await, Err(VaultError::TooMany)));
     vault.set_secret(&name("s1"), b"1", 1).await.unwrap();
