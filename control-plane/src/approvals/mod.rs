@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::catalog::{DefinitionKind, Verdict, write_definition};
 use crate::clock::Clock;
-use crate::store::{State, Store, TransactError, transact};
+use crate::store::{CommitError, State, Store, TransactError, transact};
 
 use find::{Candidate, Meaning};
 
@@ -257,7 +257,12 @@ impl Approvals {
         let now = self.clock.now_unix_ms();
         let verdict =
             Verdict { by: author.to_owned(), unix_ms: now, message: decision.message.trim().to_owned() };
-        let (state, decided) = transact(&*self.store, author, &decision.message, now, |state| {
+        let message = match verdict.message.as_str() {
+            "" if decision.approve => "approve",
+            "" => "deny",
+            message => message,
+        };
+        let (state, decided) = transact(&*self.store, author, message, now, |state| {
             let mut candidates = select(state, &decision.selection, decision.approve)?;
             let mut ops = Vec::new();
             let mut decided = Vec::new();
@@ -277,6 +282,9 @@ impl Approvals {
         .map_err(|error| match error {
             TransactError::Refused(refused) => refused,
             TransactError::Contended => ApprovalError::Busy,
+            TransactError::Store(CommitError::Invalid(why)) => {
+                ApprovalError::Invalid(format!("too much for one decision ({why}); decide fewer at once"))
+            }
             TransactError::Store(error) => ApprovalError::Unavailable(error.to_string()),
         })?;
         Ok((decided, state.version))

@@ -75,7 +75,14 @@ impl Catalog {
     /// A catalog over this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock, status: Arc::default() }
+        Self::with_allowance(store, clock, status::ALLOWANCE_BYTES)
+    }
+
+    /// The same with another bound on what one server may make the store write at once, in bytes of journal. It regains
+    /// 4 KiB a second. What is beyond it waits for a later probe, except that nothing stays served which changed.
+    #[must_use]
+    pub fn with_allowance(store: Arc<dyn Store>, clock: Clock, bytes: u64) -> Self {
+        Self { store, clock, status: Arc::new(status::Board::new(bytes)) }
     }
 
     /// Takes in one report of one plane. One that changes nothing makes no transaction.
@@ -113,6 +120,7 @@ impl Catalog {
 
     async fn take_in(&self, plane: &str, offer: &offer::Offer, now: u64) -> Result<usize, ReportError> {
         let author = format!("plane/{plane}");
+        let mut left = 0;
         for _ in 0..MAX_BATCHES {
             let allowance = self.status.allowance(offer.server, now);
             let state = self.store.state();
@@ -141,8 +149,9 @@ impl Catalog {
             if batch.left == 0 {
                 return Ok(batch.withheld);
             }
+            left = batch.left + batch.withheld;
         }
-        Ok(0)
+        Ok(left)
     }
 
     /// What is known of a server's health since this process started.

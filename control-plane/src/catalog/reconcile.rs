@@ -174,7 +174,10 @@ fn forget_oldest(state: &State, offer: &Offer, changes: &mut Vec<Change>) {
         return;
     }
     let mut gone: Vec<_> = gone.into_values().collect();
-    gone.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then_with(|| x.name.cmp(&y.name)));
+    // A denial is worth more than an approval: without it a rule may approve what a person refused.
+    gone.sort_by(|(a, x, _), (b, y, _)| {
+        (!x.denied.is_empty(), a, &x.name).cmp(&(!y.denied.is_empty(), b, &y.name))
+    });
     for (_, definition, uid) in gone.into_iter().take(excess) {
         let name = definition.object_name();
         let urgent = changes.iter().any(|change| change.urgent && change.stored.object_name() == name);

@@ -14,7 +14,7 @@ use super::{reconcile, server};
 use crate::store::State;
 
 /// What one server may write at once, in bytes of journal.
-const ALLOWANCE_BYTES: u64 = 64 << 20;
+pub(super) const ALLOWANCE_BYTES: u64 = 64 << 20;
 /// What it regains, in bytes a second: about 350 MB a day at the very most.
 const REGAINED_PER_SECOND: u64 = 4 << 10;
 /// The longest error that is kept, in characters.
@@ -74,12 +74,19 @@ impl Line {
 }
 
 /// One line for each server.
-#[derive(Debug, Default)]
-pub(super) struct Board(Mutex<HashMap<Uid, Line>>);
+#[derive(Debug)]
+pub(super) struct Board {
+    allowance_bytes: u64,
+    lines: Mutex<HashMap<Uid, Line>>,
+}
 
 impl Board {
+    pub(super) fn new(allowance_bytes: u64) -> Self {
+        Self { allowance_bytes, lines: Mutex::default() }
+    }
+
     fn lines(&self) -> MutexGuard<'_, HashMap<Uid, Line>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, uid: &Uid) -> Option<ServerStatus> {
@@ -119,7 +126,7 @@ impl Board {
     /// How many bytes of journal a server may write now.
     pub(super) fn allowance(&self, uid: Uid, now_unix_ms: u64) -> u64 {
         let spent = self.lines().get(&uid).map_or(0, |line| line.spent(now_unix_ms));
-        ALLOWANCE_BYTES.saturating_sub(spent)
+        self.allowance_bytes.saturating_sub(spent)
     }
 
     /// Takes from what a server may write.

@@ -6,6 +6,7 @@
 
 mod assign;
 mod chunks;
+mod connection;
 mod outbox;
 mod planes;
 mod session;
@@ -32,7 +33,7 @@ pub use tokens::{
     MAX_TOKENS, NewPlaneToken, PLANE_TOKEN, PlaneTokenInfo, PlaneTokens, TokenError, TokenScope,
 };
 
-use planes::End;
+use connection::End;
 
 /// The largest message that a plane may send, in bytes: a report with all definitions of a server.
 pub const MAX_MESSAGE_BYTES: usize = 32 << 20;

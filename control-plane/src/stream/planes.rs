@@ -7,11 +7,10 @@ use portcullis_policy::resource::{Kind, Name, Transport, Uid};
 use portcullis_proto::config::v1::{
     Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, signal::Signal as SignalKind,
 };
-use tokio::sync::watch;
 use tonic::Status;
 
 use super::assign::{Prober, Target, assign};
-use super::outbox::Outbox;
+use super::connection::{Connection, End};
 use super::tokens;
 use crate::catalog;
 use crate::clock::Clock;
@@ -59,54 +58,6 @@ pub struct PlaneInfo {
     pub draining: bool,
     /// The id of the token that it connected with.
     pub token: String,
-}
-
-/// Why a stream was ended from this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Replaced,
-    Revoked,
-    Behind,
-    Stopping,
-}
-
-impl End {
-    pub(super) fn status(self) -> Status {
-        match self {
-            Self::Replaced => Status::aborted("a plane of the same name connected after this one"),
-            Self::Revoked => Status::unauthenticated("the plane token was revoked"),
-            Self::Behind => Status::resource_exhausted("the plane reads too slowly; connect again"),
-            Self::Stopping => Status::unavailable("the control plane is stopping"),
-        }
-    }
-}
-
-/// One open stream.
-#[derive(Debug)]
-pub(super) struct Connection {
-    id: u64,
-    name: String,
-    token: String,
-    allow_stdio: bool,
-    pub(super) outbox: Outbox,
-    end: watch::Sender<Option<End>>,
-}
-
-impl Connection {
-    /// The plane's name.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Ends the stream; the first cause is told to the plane.
-    pub(super) fn end(&self, cause: End) {
-        self.end.send_if_modified(|end| end.is_none() && end.replace(cause).is_none());
-    }
-
-    /// Tells when the stream is to end.
-    pub(super) fn ended(&self) -> watch::Receiver<Option<End>> {
-        self.end.subscribe()
-    }
 }
 
 struct Record {
@@ -199,14 +150,12 @@ impl Planes {
             return Err(Status::resource_exhausted(format!("{MAX_CONNECTED} data planes are connected")));
         }
         table.connections += 1;
-        let connection = Arc::new(Connection {
-            id: table.connections,
-            name: name.as_str().to_owned(),
-            token: token.clone(),
-            allow_stdio: hello.allow_stdio,
-            outbox: Outbox::default(),
-            end: watch::Sender::new(None),
-        });
+        let connection = Arc::new(Connection::new(
+            table.connections,
+            name.as_str().to_owned(),
+            token.clone(),
+            hello.allow_stdio,
+        ));
         for ended in table.ended.iter().filter(|ended| ended.forget_after_unix_ms > now) {
             // The bound of the outbox is above that of what is remembered.
             let _ = connection.outbox.signal(session_ended(ended.clone()));
@@ -333,8 +282,10 @@ impl Planes {
             }
         }
         if let Some(SignalKind::SessionEnded(ended)) = signal.signal {
-            table.ended.retain(|old| old.forget_after_unix_ms > now && old.session != ended.session);
-            if table.ended.len() >= MAX_ENDED {
+            // Sessions end about in the order in which they may be forgotten; the bound takes the rest.
+            while table.ended.front().is_some_and(|old| old.forget_after_unix_ms <= now)
+                || table.ended.len() >= MAX_ENDED
+            {
                 table.ended.pop_front();
             }
             table.ended.push_back(ended);
@@ -393,13 +344,12 @@ impl Table {
         for (uid, plane) in &assigned {
             by_plane.entry(*plane).or_default().insert(*uid);
         }
+        let changed =
+            |(uid, version): &(&Uid, &u64)| self.servers.get(uid).is_some_and(|before| before != *version);
+        let changed: Vec<Uid> = servers.iter().filter(changed).map(|(uid, _)| *uid).collect();
         for live in self.live() {
             live.outbox.assign(by_plane.remove(live.name.as_str()).unwrap_or_default());
-            for (uid, version) in &servers {
-                if self.servers.get(uid).is_some_and(|before| before != version) {
-                    live.outbox.probe_now(*uid);
-                }
-            }
+            changed.iter().for_each(|uid| live.outbox.probe_now(*uid));
         }
         self.servers = servers;
         let servers = &self.servers;

@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::DistributionParts;
 use super::chunks::{chunks, secrets};
-use super::planes::{Connection, End};
+use super::connection::{Connection, End};
 use super::tokens::{self, Admission};
 
 /// What goes to the plane.
@@ -125,11 +125,11 @@ async fn hear(
             }
             Ok(Ok(None)) => return,
             Ok(Err(status)) => {
-                tracing::debug!(plane = %connection.name(), %status, "the stream of a data plane broke");
+                tracing::debug!(plane = %connection.name, %status, "the stream of a data plane broke");
                 return;
             }
             Err(_) => {
-                tracing::warn!(plane = %connection.name(), "a data plane fell silent; its stream ends");
+                tracing::warn!(plane = %connection.name, "a data plane fell silent; its stream ends");
                 return;
             }
         }
@@ -138,7 +138,7 @@ async fn hear(
 
 async fn take_in(parts: &DistributionParts, connection: &Connection, said: Said) {
     match said {
-        Said::Hello(_) => tracing::debug!(plane = %connection.name(), "Hello was said twice"),
+        Said::Hello(_) => tracing::debug!(plane = %connection.name, "Hello was said twice"),
         Said::Ack(ack) => parts.planes.ack(connection, &ack),
         Said::Nack(nack) => parts.planes.nack(connection, &nack),
         Said::ProbeReport(report) => report_of(parts, connection, report).await,
@@ -157,9 +157,9 @@ async fn report_of(parts: &DistributionParts, connection: &Connection, report: p
     let server = report.server_uid.clone();
     let assigned = server.parse().is_ok_and(|uid| parts.planes.probes(connection, &uid));
     if !assigned {
-        tracing::debug!(plane = %connection.name(), server, "a report of a plane that does not probe this server");
-    } else if let Err(error) = parts.catalog.report(connection.name(), report).await {
-        tracing::warn!(plane = %connection.name(), server, %error, "a report was not taken in");
+        tracing::debug!(plane = %connection.name, server, "a report of a plane that does not probe this server");
+    } else if let Err(error) = parts.catalog.report(&connection.name, report).await {
+        tracing::warn!(plane = %connection.name, server, %error, "a report was not taken in");
     }
 }
 

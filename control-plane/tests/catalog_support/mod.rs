@@ -26,6 +26,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::made(Catalog::new)
+    }
+
+    /// One whose servers may write so much at once.
+    pub(crate) fn with_allowance(bytes: u64) -> Self {
+        Self::made(|store, clock| Catalog::with_allowance(store, clock, bytes))
+    }
+
+    fn made(catalog: impl FnOnce(Arc<dyn Store>, Clock) -> Catalog) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(JournalStore::open(&dir.path().join("store")).unwrap());
         let now = Arc::new(AtomicU64::new(1_800_000_000_000));
@@ -34,7 +43,7 @@ impl World {
             move || now.load(Ordering::SeqCst)
         });
         Self {
-            catalog: Catalog::new(Arc::clone(&store), clock.clone()),
+            catalog: catalog(Arc::clone(&store), clock.clone()),
             approvals: Approvals::new(Arc::clone(&store), clock.clone()),
             store,
             now,

@@ -18,7 +18,7 @@ use portcullis_proto::config::v1 as proto;
 use portcullis_proto::config::v1::attach_request::Message as Said;
 use portcullis_proto::config::v1::attach_response::Message;
 use portcullis_proto::config::v1::distribution_client::DistributionClient;
-use portcullis_seal::{Fingerprint, PlaneToken};
+use portcullis_seal::{Fingerprint, PlaneToken, PublicKey};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -133,17 +133,7 @@ impl Control {
 
     /// Opens a stream and says nothing yet.
     pub(crate) async fn open(&self, secret: Option<&str>) -> Result<FakePlane, Status> {
-        let mut client = DistributionClient::connect(format!("http://{}", self.addr))
-            .await
-            .unwrap()
-            .max_decoding_message_size(64 << 20);
-        let (say, said) = mpsc::channel(64);
-        let mut request = Request::new(ReceiverStream::new(said));
-        if let Some(secret) = secret {
-            request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().unwrap());
-        }
-        let hear = client.attach(request).await?.into_inner();
-        Ok(FakePlane { say, hear, messages: 0 })
+        open(self.addr, secret).await
     }
 
     pub(crate) fn info(&self, name: &str) -> PlaneInfo {
@@ -168,6 +158,21 @@ impl Control {
     }
 }
 
+/// Opens a stream and says nothing yet.
+pub(crate) async fn open(addr: SocketAddr, secret: Option<&str>) -> Result<FakePlane, Status> {
+    let mut client = DistributionClient::connect(format!("http://{addr}"))
+        .await
+        .unwrap()
+        .max_decoding_message_size(64 << 20);
+    let (say, said) = mpsc::channel(64);
+    let mut request = Request::new(ReceiverStream::new(said));
+    if let Some(secret) = secret {
+        request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().unwrap());
+    }
+    let hear = client.attach(request).await?.into_inner();
+    Ok(FakePlane { say, hear, messages: 0 })
+}
+
 pub(crate) fn hello(name: &str) -> proto::Hello {
     proto::Hello { name: name.to_owned(), software_version: "0.1.0".to_owned(), ..proto::Hello::default() }
 }
@@ -185,6 +190,8 @@ pub(crate) struct Received {
     pub(crate) digest: Fingerprint,
     pub(crate) chunks: usize,
     pub(crate) largest_chunk: usize,
+    /// Kind, id and body of each entry.
+    pub(crate) entries: Vec<(String, String, bytes::Bytes)>,
 }
 
 impl FakePlane {
@@ -243,19 +250,26 @@ impl FakePlane {
 
     /// The next snapshot, checked as a data plane would: chunks in order without others between them, digest, signature.
     pub(crate) async fn snapshot(&mut self, control: &Control) -> Received {
+        self.snapshot_signed(&control.vault.signing_key().public_key()).await
+    }
+
+    /// The same, of whoever holds this key.
+    pub(crate) async fn snapshot_signed(&mut self, key: &PublicKey) -> Received {
         use prost::Message as _;
         let mut chunk = self
             .until(|message| if let Message::Snapshot(chunk) = message { Some(chunk) } else { None })
             .await;
         let header = chunk.header.clone().expect("the first chunk has the header");
         let mut digest = SnapshotDigest::default();
-        let (mut entries, mut chunks, mut largest_chunk) = (0, 0, 0);
+        let (mut entries, mut chunks, mut largest_chunk) = (Vec::new(), 0, 0);
         loop {
             assert_eq!(chunk.version, header.version);
             chunks += 1;
             largest_chunk = largest_chunk.max(chunk.encoded_len());
-            entries += chunk.entries.len();
-            chunk.entries.iter().for_each(|entry| digest.add(&entry.kind, &entry.id, &entry.body));
+            for entry in std::mem::take(&mut chunk.entries) {
+                digest.add(&entry.kind, &entry.id, &entry.body);
+                entries.push((entry.kind, entry.id, entry.body));
+            }
             if chunk.last {
                 break;
             }
@@ -267,13 +281,12 @@ impl FakePlane {
         let digest = digest.finish();
         assert_eq!(
             (header.entries as usize, header.digest.as_ref()),
-            (entries, digest.as_bytes().as_slice())
+            (entries.len(), digest.as_bytes().as_slice())
         );
         let text = signed_text(SnapshotVersion(header.version), header.built_unix_ms, header.entries, digest);
-        let key = control.vault.signing_key().public_key();
         key.verify(SIGNATURE_PURPOSE, &text, &header.signature).unwrap();
         assert_eq!(header.key_id.as_ref(), key.id().0);
-        Received { version: header.version, digest, chunks, largest_chunk }
+        Received { version: header.version, digest, chunks, largest_chunk, entries }
     }
 
     pub(crate) async fn ack(&self, received: &Received) {
