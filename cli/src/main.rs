@@ -1,2 +1,72 @@
+//! The binary `portcullis`: both planes in one process, either of them alone, and the operator's commands.
+//!
+//! It reads the command line, starts what was asked for, and turns every failure into sentences on stderr and exit status 1
+//! (2 for wrong usage). What the planes do is not known here.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod client;
+mod commands;
+mod demo;
+mod failure;
+mod output;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{AuditCommand, Cli, Command};
+use crate::failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        output::note("portcullis: another TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&format!("portcullis: cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(cli.command));
+    // A blocked read of standard input must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => run::up::run(*args).await,
+        Command::ControlPlane(args) => run::control_plane::run(*args).await,
+        Command::DataPlane(args) => run::data_plane::run(*args).await,
+        Command::DemoServer(args) => demo::server::run(args).await,
+        Command::Apply(args) => commands::resources::apply(args).await,
+        Command::Plan(args) => commands::resources::plan(args).await,
+        Command::Get(args) => commands::resources::get(args).await,
+        Command::Describe(args) => commands::resources::describe(args).await,
+        Command::Delete(args) => commands::resources::delete(args).await,
+        Command::History(args) => commands::resources::history(args).await,
+        Command::Key(command) => commands::keys::run(command).await,
+        Command::Approvals(command) => commands::approvals::run(command).await,
+        Command::Approve(args) => commands::approvals::decide(args, true).await,
+        Command::Deny(args) => commands::approvals::decide(args, false).await,
+        Command::Explain(args) => commands::explain::run(args).await,
+        Command::Planes(command) => commands::planes::run(command).await,
+        Command::Secret(command) => commands::secrets::run(command).await,
+        Command::Snapshot(command) => commands::snapshot::run(command).await,
+        Command::Audit(AuditCommand::Query(args)) => commands::audit::query(args),
+    }
+}

@@ -1,0 +1,433 @@
+//! The command line: every command and flag, and nothing of what they do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::run::settings::{ControlPlaneArgs, DataPlaneArgs, UpArgs};
+
+/// The governed way into every MCP server of an organisation.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run both planes in one process, apply resources, and print how to connect.
+    Up(Box<UpArgs>),
+    /// Run a control plane.
+    ControlPlane(Box<ControlPlaneArgs>),
+    /// Run a data plane.
+    DataPlane(Box<DataPlaneArgs>),
+    /// Run the small MCP server that `up --demo` registers; over stdio unless an address is given.
+    DemoServer(DemoServerArgs),
+    /// Apply resources: all of them, or none.
+    Apply(ApplyArgs),
+    /// Say what an apply would change; change nothing.
+    Plan(PlanArgs),
+    /// List the resources of a kind, or show one.
+    Get(GetArgs),
+    /// Show everything that is known of one resource.
+    Describe(NamedArgs),
+    /// Delete one resource.
+    Delete(DeleteArgs),
+    /// List changes, the newest first.
+    History(HistoryArgs),
+    /// Create, rotate and revoke the secrets of virtual keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// List and show what waits for a person.
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// Approve what waits.
+    Approve(DecideArgs),
+    /// Deny what waits.
+    Deny(DecideArgs),
+    /// Say why a call is permitted or denied, step by step.
+    Explain(ExplainArgs),
+    /// List data planes and manage their tokens.
+    #[command(subcommand)]
+    Planes(PlanesCommand),
+    /// Keep values that resources refer to by name.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Show the snapshot in force.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Read audit records.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The control plane's gRPC address.
+    #[arg(long, env = "PORTCULLIS_SERVER", default_value = "http://127.0.0.1:7410", value_name = "URL")]
+    pub(crate) server: String,
+    /// An administrator's token; read from DATA_DIR/admin.token when not given.
+    #[arg(long, env = "PORTCULLIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Where a control plane on this machine keeps its state.
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "./portcullis-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The certificate authority of the control plane's certificate, in PEM.
+    #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// YAML.
+    Yaml,
+    /// JSON, stable.
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OutputArgs {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// A file, a directory (its *.yaml, *.yml and *.json), or - for standard input.
+    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Validate, print what would change, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why, for the history.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// A file, a directory (its *.yaml, *.yml and *.json), or - for standard input.
+    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The kind: McpServer or servers, TrustZone or zones, ….
+    pub(crate) kind: String,
+    /// Only this one.
+    pub(crate) name: Option<String>,
+    /// Go on printing what changes.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// The kind.
+    pub(crate) kind: String,
+    /// The name.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The kind.
+    pub(crate) kind: String,
+    /// The name.
+    pub(crate) name: String,
+    /// Why, for the history.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Only this kind.
+    #[arg(requires = "name")]
+    pub(crate) kind: Option<String>,
+    /// Only this name.
+    pub(crate) name: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Create a key and print its secret once; without a file it grants nothing.
+    Create {
+        /// The key's name.
+        name: String,
+        /// A file with one VirtualKey document of that name.
+        #[arg(short, long, value_name = "FILE|-")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Make a new secret and print it once; the old one ends after the grace.
+    Rotate {
+        /// The key's name.
+        name: String,
+        /// How long the old secret stays valid, such as 24h.
+        #[arg(long, default_value = "24h", value_name = "DURATION")]
+        grace: portcullis_policy::resource::HumanDuration,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End all secrets of a key for good.
+    Revoke {
+        /// The key's name.
+        name: String,
+        /// Why, for the history.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        message: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// List what waits.
+    List {
+        /// Only of this server.
+        #[arg(long, value_name = "SERVER")]
+        server_name: Option<String>,
+        /// Decided ones too.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one with its definitions.
+    Show {
+        /// The approval's id.
+        id: String,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// `approve` and `deny`: `--server` names an MCP server here, so the control plane's address comes from the environment.
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The approvals' ids.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<String>,
+    /// All that wait.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With --all: only those of this MCP server. An http(s) URL is taken as the control plane's address.
+    #[arg(long = "server", value_name = "NAME|URL")]
+    pub(crate) servers: Vec<String>,
+    /// Why, for the history.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// An administrator's token; read from DATA_DIR/admin.token when not given.
+    #[arg(long, env = "PORTCULLIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Where a control plane on this machine keeps its state.
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "./portcullis-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The certificate authority of the control plane's certificate, in PEM.
+    #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The control plane's gRPC address.
+    #[arg(
+        long = "control-plane",
+        env = "PORTCULLIS_SERVER",
+        default_value = "http://127.0.0.1:7410",
+        value_name = "URL"
+    )]
+    pub(crate) control_plane: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The name of the virtual key.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: String,
+    /// The tool's exposed name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: String,
+    /// The endpoint's path.
+    #[arg(long, default_value = "/mcp", value_name = "PATH")]
+    pub(crate) endpoint: String,
+    /// The arguments as JSON.
+    #[arg(long, default_value = "", value_name = "JSON")]
+    pub(crate) arguments: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanesCommand {
+    /// List data planes.
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Manage the tokens with which data planes connect.
+    #[command(subcommand)]
+    Token(PlaneTokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlaneTokenCommand {
+    /// Make a token and print it once.
+    Create {
+        /// Labels of planes with this token: key=value, several by commas.
+        #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+        /// Only a plane of this name may use it.
+        #[arg(long, default_value = "", value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List tokens, without their secrets.
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End a token and the connections made with it.
+    Revoke {
+        /// The token's id.
+        id: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Keep a value: read from standard input, or from a file.
+    Set {
+        /// Its name.
+        name: String,
+        /// The file that holds the value; standard input when not given. One newline at the end is taken off.
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List names.
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Forget a value.
+    Delete {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Show version, digest and what is in it.
+    Show {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Read records from the directory of a data plane, the oldest first.
+    Query(AuditQueryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditQueryArgs {
+    /// The data directory that the data plane was started with.
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "./portcullis-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Only since: a time (RFC 3339), or how long ago, such as 1h.
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub(crate) since: Option<String>,
+    /// Only calls with this key.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// Only calls of this tool: the upstream's name or the exposed one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Only calls to this server.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// Only calls with this reason.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
+    /// Only this request.
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<uuid::Uuid>,
+    /// The last so many.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoServerArgs {
+    /// Serve Streamable HTTP on this address instead of stdio.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Write one JSON object with the URL when it serves.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) ready_file: Option<PathBuf>,
+}

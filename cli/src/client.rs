@@ -1,0 +1,128 @@
+//! The connection to a control plane's admin API: address, TLS, and the administrator's token.
+
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis_proto::admin::v1 as api;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use crate::args::ServerArgs;
+use crate::failure::Failure;
+
+/// Replies hold whole lists.
+const MAX_REPLY_BYTES: usize = 256 << 20;
+
+/// Puts the token on every request.
+#[derive(Clone)]
+pub(crate) struct WithToken(MetadataValue<Ascii>);
+
+impl Interceptor for WithToken {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Authenticated = InterceptedService<Channel, WithToken>;
+
+/// An authenticated connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+    token: WithToken,
+}
+
+impl Client {
+    /// Connects, with the token given or found.
+    pub(crate) async fn connect(args: &ServerArgs) -> Result<Self, Failure> {
+        let token = match &args.token {
+            Some(token) => token.clone(),
+            None => read_token(&args.data_dir.join("admin.token"))?,
+        };
+        Self::open(&args.server, token.trim(), args.ca.as_deref()).await
+    }
+
+    /// Connects to an address with a token.
+    pub(crate) async fn open(url: &str, token: &str, ca: Option<&Path>) -> Result<Self, Failure> {
+        let bad_url = |why: &dyn std::fmt::Display| Failure::new(format!("--server {url:?}: {why}"));
+        let uri: http::Uri = url.parse().map_err(|error| bad_url(&error))?;
+        let mut endpoint = Endpoint::from(uri.clone()).connect_timeout(Duration::from_secs(10));
+        match uri.scheme_str() {
+            Some("https") => {
+                let mut tls = ClientTlsConfig::new();
+                if let Some(ca) = ca {
+                    let pem = std::fs::read(ca)
+                        .map_err(|error| Failure::of(format!("--ca {}", ca.display()), error))?;
+                    tls = tls.ca_certificate(Certificate::from_pem(pem));
+                }
+                endpoint = endpoint.tls_config(tls).map_err(|error| Failure::of("TLS", error))?;
+            }
+            Some("http") if is_loopback(&uri) => {}
+            Some("http") => {
+                return Err(bad_url(
+                    &"a token is not sent in plain text; use https, or http to a loopback address",
+                ));
+            }
+            _ => return Err(bad_url(&"an address begins with http:// or https://")),
+        }
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| Failure::of(format!("cannot reach the control plane at {url}"), error))?;
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| Failure::new("the token holds characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Self { channel, token: WithToken(value) })
+    }
+
+    fn authenticated(&self) -> Authenticated {
+        InterceptedService::new(self.channel.clone(), self.token.clone())
+    }
+
+    pub(crate) fn resources(&self) -> api::resources_client::ResourcesClient<Authenticated> {
+        api::resources_client::ResourcesClient::new(self.authenticated())
+            .max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
+    pub(crate) fn keys(&self) -> api::keys_client::KeysClient<Authenticated> {
+        api::keys_client::KeysClient::new(self.authenticated())
+    }
+
+    pub(crate) fn approvals(&self) -> api::approvals_client::ApprovalsClient<Authenticated> {
+        api::approvals_client::ApprovalsClient::new(self.authenticated())
+            .max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
+    pub(crate) fn policy(&self) -> api::policy_client::PolicyClient<Authenticated> {
+        api::policy_client::PolicyClient::new(self.authenticated())
+    }
+
+    pub(crate) fn planes(&self) -> api::planes_client::PlanesClient<Authenticated> {
+        api::planes_client::PlanesClient::new(self.authenticated())
+    }
+
+    pub(crate) fn secrets(&self) -> api::secrets_client::SecretsClient<Authenticated> {
+        api::secrets_client::SecretsClient::new(self.authenticated())
+    }
+}
+
+/// Reads a token file.
+pub(crate) fn read_token(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| {
+        Failure::new(format!(
+            "no administrator's token: {}: {error}; give --token, PORTCULLIS_TOKEN, or --data-dir",
+            path.display()
+        ))
+    })
+}
+
+fn is_loopback(uri: &http::Uri) -> bool {
+    uri.host().is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}

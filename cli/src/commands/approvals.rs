@@ -1,0 +1,99 @@
+//! `approvals list`, `approvals show`, `approve`, `deny`.
+
+use portcullis_proto::admin::v1 as api;
+use serde_json::{Value, json};
+
+use crate::args::{ApprovalsCommand, DecideArgs, ServerArgs};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{self, table::table, time};
+
+pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
+    match command {
+        ApprovalsCommand::List { server_name, all, output, server } => {
+            let client = Client::connect(&server).await?;
+            let request = api::ListApprovalsRequest { server: server_name.unwrap_or_default(), all };
+            let approvals = client.approvals().list_approvals(request).await?.into_inner().approvals;
+            let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
+            output::print(output.output, &value, || approvals_table(&approvals))
+        }
+        ApprovalsCommand::Show { id, output, server } => {
+            let client = Client::connect(&server).await?;
+            let reply = client.approvals().get_approval(api::GetApprovalRequest { id }).await?.into_inner();
+            let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+            let mut value = approval_json(&reply.approval.unwrap_or_default());
+            if let Some(value) = value.as_object_mut() {
+                value.insert("definition".to_owned(), parsed(&reply.definition_json));
+                value.insert("approvedDefinition".to_owned(), parsed(&reply.approved_definition_json));
+            }
+            let text = serde_saphyr::to_string(&value).map_err(|error| Failure::of("YAML", error))?;
+            output::print(output.output, &value, || text)
+        }
+    }
+}
+
+pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failure> {
+    let is_url = |text: &String| text.starts_with("http://") || text.starts_with("https://");
+    let (urls, names): (Vec<_>, Vec<_>) = args.servers.into_iter().partition(is_url);
+    let mut names = names.into_iter();
+    let mcp_server = names.next().unwrap_or_default();
+    if names.next().is_some() {
+        return Err(Failure::new("--server names one MCP server at most"));
+    }
+    if !args.all && !mcp_server.is_empty() {
+        return Err(Failure::new("--server NAME narrows --all; ids name their server already"));
+    }
+    let server = ServerArgs {
+        server: urls.into_iter().next().unwrap_or(args.control_plane),
+        token: args.token,
+        data_dir: args.data_dir,
+        ca: args.ca,
+    };
+    let client = Client::connect(&server).await?;
+    let request = api::DecideRequest {
+        ids: args.ids,
+        all_pending: args.all,
+        server: mcp_server,
+        approve,
+        message: args.message,
+    };
+    let approvals = client.approvals().decide(request).await?.into_inner().approvals;
+    let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
+    output::print(args.output.output, &value, || {
+        if approvals.is_empty() { "nothing waits".to_owned() } else { approvals_table(&approvals) }
+    })
+}
+
+fn approval_json(approval: &api::Approval) -> Value {
+    let mut value = json!({
+        "id": approval.id,
+        "kind": approval.kind,
+        "server": approval.server,
+        "name": approval.name,
+        "change": approval.change,
+        "state": approval.state,
+        "fingerprint": approval.fingerprint,
+        "opened": time::rfc3339(approval.opened_unix_ms),
+    });
+    if let (Some(value), false) = (value.as_object_mut(), approval.decided_by.is_empty()) {
+        value.insert("decidedBy".to_owned(), approval.decided_by.clone().into());
+        value.insert("decided".to_owned(), time::rfc3339(approval.decided_unix_ms).into());
+        value.insert("message".to_owned(), approval.message.clone().into());
+    }
+    value
+}
+
+fn approvals_table(approvals: &[api::Approval]) -> String {
+    let rows = approvals.iter().map(|approval| {
+        [
+            approval.id.clone(),
+            approval.kind.clone(),
+            approval.server.clone(),
+            approval.name.clone(),
+            approval.change.clone(),
+            approval.state.clone(),
+            time::ago(approval.opened_unix_ms),
+        ]
+    });
+    table(&["ID", "KIND", "SERVER", "NAME", "CHANGE", "STATE", "AGE"], rows)
+}

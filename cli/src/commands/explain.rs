@@ -1,0 +1,42 @@
+//! `explain`: why a call is permitted or denied.
+
+use portcullis_proto::admin::v1 as api;
+use serde_json::Value;
+
+use crate::args::ExplainArgs;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{self, table::table};
+
+pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
+    let client = Client::connect(&args.server).await?;
+    let request = api::ExplainRequest {
+        key: args.key,
+        tool: args.tool,
+        endpoint: args.endpoint,
+        arguments_json: args.arguments,
+    };
+    let reply = client.policy().explain(request).await?.into_inner();
+    let value: Value = serde_json::from_str(&reply.json).map_err(|error| Failure::of("the answer", error))?;
+    output::print(args.output.output, &value, || explanation(&value))
+}
+
+fn explanation(value: &Value) -> String {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let steps = value.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = steps
+        .iter()
+        .map(|step| [text(step, "step"), text(step, "outcome"), text(step, "rule"), text(step, "detail")]);
+    let mut out = table(&["STEP", "OUTCOME", "RULE", "DETAIL"], rows);
+    out.push_str(&format!("\n\n{}", text(value, "decision")));
+    for (label, name) in [("reason", "reason"), ("rule", "rule")] {
+        let found = text(value, name);
+        if !found.is_empty() {
+            out.push_str(&format!(", {label} {found}"));
+        }
+    }
+    if let Some(version) = value.get("snapshotVersion") {
+        out.push_str(&format!(", snapshot {version}"));
+    }
+    out
+}

@@ -1,0 +1,275 @@
+//! `apply`, `plan`, `get`, `describe`, `delete`, `history`.
+
+use portcullis_policy::resource::Kind;
+use portcullis_proto::admin::v1 as api;
+use serde_json::{Map, Value, json};
+
+use crate::args::{ApplyArgs, DeleteArgs, Format, GetArgs, HistoryArgs, NamedArgs, PlanArgs};
+use crate::client::Client;
+use crate::commands::sources;
+use crate::failure::{Failure, problem_line};
+use crate::output::{self, table::table, time};
+
+pub(crate) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
+    let files = sources::read(&args.files)?;
+    let client = Client::connect(&args.server).await?;
+    let request = api::ApplyRequest { files, dry_run: args.dry_run, message: args.message };
+    let reply = client.resources().apply(request).await?.into_inner();
+    print_apply(&reply, args.dry_run, args.output.output)
+}
+
+pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
+    let files = sources::read(&args.files)?;
+    let client = Client::connect(&args.server).await?;
+    let request = api::ApplyRequest { files, dry_run: true, message: String::new() };
+    let reply = client.resources().apply(request).await?.into_inner();
+    print_apply(&reply, true, args.output.output)
+}
+
+fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Result<(), Failure> {
+    for warning in &reply.warnings {
+        output::note(&format!("warning: {}", problem_line(warning)));
+    }
+    let value = json!({
+        "version": reply.version,
+        "dryRun": dry_run,
+        "changes": reply.changes.iter().map(change_json).collect::<Vec<_>>(),
+        "keys": reply.keys.iter().map(key_json).collect::<Vec<_>>(),
+        "warnings": reply.warnings.iter().map(problem_line).collect::<Vec<_>>(),
+    });
+    output::print(format, &value, || {
+        let mut lines = Vec::new();
+        for change in &reply.changes {
+            lines.push(format!("{}/{} {}", change.kind, change.name, verb(change, dry_run)));
+            if dry_run {
+                lines.extend(change.fields.iter().map(field_line));
+            }
+        }
+        for key in &reply.keys {
+            lines.push(format!(
+                "\nkey {}: {}\n  shown once, kept nowhere: store it now",
+                key.name, key.secret
+            ));
+        }
+        if dry_run && reply.changes.iter().all(|change| change.change() == api::ChangeKind::Unchanged) {
+            lines.push("nothing would change".to_owned());
+        }
+        lines.join("\n")
+    })
+}
+
+fn verb(change: &api::Change, dry_run: bool) -> &'static str {
+    match (change.change(), dry_run) {
+        (api::ChangeKind::Created, false) => "created",
+        (api::ChangeKind::Created, true) => "would be created",
+        (api::ChangeKind::Changed, false) => "changed",
+        (api::ChangeKind::Changed, true) => "would change",
+        (api::ChangeKind::Deleted, _) => "deleted",
+        (api::ChangeKind::Unchanged | api::ChangeKind::Unspecified, _) => "unchanged",
+    }
+}
+
+fn field_line(field: &api::FieldChange) -> String {
+    let or_none = |text: &str| if text.is_empty() { "(none)".to_owned() } else { text.to_owned() };
+    format!("  {}: {} -> {}", field.path, or_none(&field.before), or_none(&field.after))
+}
+
+pub(crate) fn key_json(key: &api::NewKey) -> Value {
+    json!({ "name": key.name, "uid": key.uid, "secret": key.secret })
+}
+
+fn change_json(change: &api::Change) -> Value {
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    json!({
+        "change": change.change().as_str_name().trim_start_matches("CHANGE_KIND_").to_ascii_lowercase(),
+        "kind": change.kind,
+        "name": change.name,
+        "uid": change.uid,
+        "fields": change.fields.iter().map(|field| json!({
+            "path": field.path, "before": parsed(&field.before), "after": parsed(&field.after),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// The document with its uid, version and status.
+fn resource_json(resource: &api::Resource) -> Value {
+    let mut document: Value = serde_json::from_str(&resource.json).unwrap_or_else(|_| json!({}));
+    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("uid".to_owned(), resource.uid.clone().into());
+        metadata.insert("version".to_owned(), resource.version.into());
+    }
+    if let Ok(status @ Value::Object(_)) = serde_json::from_str(&resource.status_json)
+        && let Some(document) = document.as_object_mut()
+    {
+        document.insert("status".to_owned(), status);
+    }
+    document
+}
+
+fn kind(text: &str) -> Result<String, Failure> {
+    Kind::parse(text).map(|kind| kind.as_str().to_owned()).ok_or_else(|| {
+        let known: Vec<_> =
+            Kind::ALL.iter().map(|kind| format!("{} ({})", kind.as_str(), kind.plural())).collect();
+        Failure::new(format!("{text:?} is no kind; kinds are {}", known.join(", ")))
+    })
+}
+
+pub(crate) async fn get(args: GetArgs) -> Result<(), Failure> {
+    let kind = kind(&args.kind)?;
+    let client = Client::connect(&args.server).await?;
+    let format = args.output.output;
+    if args.watch {
+        return watch(&client, kind, args.name.unwrap_or_default(), format).await;
+    }
+    if let Some(name) = args.name {
+        let request = api::GetRequest { kind, name };
+        let resource = client.resources().get(request).await?.into_inner().resource.unwrap_or_default();
+        return output::print(format, &resource_json(&resource), || {
+            resources_table(std::slice::from_ref(&resource))
+        });
+    }
+    let reply = client.resources().list(api::ListRequest { kind }).await?.into_inner();
+    let items: Vec<_> = reply.resources.iter().map(resource_json).collect();
+    output::print(format, &json!({ "items": items }), || resources_table(&reply.resources))
+}
+
+async fn watch(client: &Client, kind: String, name: String, format: Format) -> Result<(), Failure> {
+    let mut events = client.resources().watch(api::WatchRequest { kind, name }).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        let change = event.change().as_str_name().trim_start_matches("CHANGE_KIND_").to_ascii_lowercase();
+        let resource = event.resource.unwrap_or_default();
+        match format {
+            Format::Table => output::line(&format!(
+                "{change}\t{}/{}\tv{}",
+                resource.kind, resource.name, resource.version
+            ))?,
+            Format::Json => {
+                output::line(&json!({ "change": change, "resource": resource_json(&resource) }).to_string())?
+            }
+            Format::Yaml => {
+                output::line("---")?;
+                output::print(
+                    format,
+                    &json!({ "change": change, "resource": resource_json(&resource) }),
+                    String::new,
+                )?;
+            }
+        }
+    }
+    Err(Failure::new("the control plane ended the watch"))
+}
+
+/// Columns: the name, then the status's members that are single values, then the version.
+fn resources_table(resources: &[api::Resource]) -> String {
+    let documents: Vec<_> = resources.iter().map(resource_json).collect();
+    let empty = Map::new();
+    let status =
+        |document: &Value| document.get("status").and_then(Value::as_object).unwrap_or(&empty).clone();
+    let mut columns: Vec<String> = Vec::new();
+    for document in &documents {
+        for (name, value) in status(document) {
+            if !value.is_object() && !value.is_array() && !columns.contains(&name) {
+                columns.push(name);
+            }
+        }
+    }
+    let heads: Vec<String> = ["NAME".to_owned()]
+        .into_iter()
+        .chain(documents.iter().any(|document| zone(document).is_some()).then(|| "ZONE".to_owned()))
+        .chain(columns.iter().map(|name| name.to_uppercase()))
+        .chain(["VERSION".to_owned()])
+        .collect();
+    let with_zone = heads.get(1).is_some_and(|head| head == "ZONE");
+    let rows = resources.iter().zip(&documents).map(|(resource, document)| {
+        let status = status(document);
+        let mut row = vec![resource.name.clone()];
+        if with_zone {
+            row.push(zone(document).unwrap_or("-").to_owned());
+        }
+        row.extend(columns.iter().map(|name| status.get(name).map_or_else(|| "-".to_owned(), plain)));
+        row.push(resource.version.to_string());
+        row
+    });
+    table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), rows)
+}
+
+fn zone(document: &Value) -> Option<&str> {
+    document.pointer("/spec/zone").and_then(Value::as_str)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) async fn describe(args: NamedArgs) -> Result<(), Failure> {
+    let kind = kind(&args.kind)?;
+    let client = Client::connect(&args.server).await?;
+    let request = api::GetRequest { kind: kind.clone(), name: args.name.clone() };
+    let resource = client.resources().get(request).await?.into_inner().resource.unwrap_or_default();
+    let request = api::HistoryRequest { kind, name: args.name, limit: 10, before_version: 0 };
+    let history = client.resources().history(request).await?.into_inner().entries;
+    let mut document = resource_json(&resource);
+    if let Some(document) = document.as_object_mut() {
+        document.insert("history".to_owned(), history.iter().map(history_json).collect::<Vec<_>>().into());
+    }
+    let text = serde_saphyr::to_string(&document).map_err(|error| Failure::of("YAML", error))?;
+    output::print(args.output.output, &document, || text)
+}
+
+pub(crate) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
+    let kind = kind(&args.kind)?;
+    let client = Client::connect(&args.server).await?;
+    let line = format!("{kind}/{} deleted", args.name);
+    client.resources().delete(api::DeleteRequest { kind, name: args.name, message: args.message }).await?;
+    output::line(&line)
+}
+
+fn history_json(entry: &api::HistoryEntry) -> Value {
+    json!({
+        "version": entry.version,
+        "time": time::rfc3339(entry.unix_ms),
+        "author": entry.author,
+        "message": entry.message,
+        "changes": entry.changes.iter().map(change_json).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) async fn history(args: HistoryArgs) -> Result<(), Failure> {
+    let kind = args.kind.as_deref().map(kind).transpose()?.unwrap_or_default();
+    let client = Client::connect(&args.server).await?;
+    let request = api::HistoryRequest {
+        kind,
+        name: args.name.unwrap_or_default(),
+        limit: args.limit,
+        before_version: 0,
+    };
+    let entries = client.resources().history(request).await?.into_inner().entries;
+    let value = json!({ "items": entries.iter().map(history_json).collect::<Vec<_>>() });
+    output::print(args.output.output, &value, || {
+        let rows = entries.iter().map(|entry| {
+            let changes: Vec<_> = entry
+                .changes
+                .iter()
+                .map(|change| format!("{}/{} {}", change.kind, change.name, verb(change, false)))
+                .collect();
+            let shown = match changes.as_slice() {
+                [first, second, third, rest @ ..] if !rest.is_empty() => {
+                    format!("{first}, {second}, {third} and {} more", rest.len())
+                }
+                all => all.join(", "),
+            };
+            [
+                entry.version.to_string(),
+                time::rfc3339(entry.unix_ms),
+                entry.author.clone(),
+                entry.message.clone(),
+                shown,
+            ]
+        });
+        table(&["VERSION", "TIME", "AUTHOR", "MESSAGE", "CHANGES"], rows)
+    })
+}

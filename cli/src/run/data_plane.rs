@@ -1,0 +1,91 @@
+//! `portcullis data-plane`.
+
+use std::collections::BTreeMap;
+
+use portcullis_data_plane as data_plane;
+use portcullis_listen::TlsFiles;
+use portcullis_policy::resource::Name;
+use serde_json::{Value, json};
+
+use crate::commands::planes::parse_labels;
+use crate::failure::Failure;
+use crate::output;
+use crate::run::settings::{Common, DataPlaneArgs, Plane, Settings};
+use crate::run::{ready, shutdown, start_logging};
+
+pub(crate) async fn run(args: DataPlaneArgs) -> Result<(), Failure> {
+    let mut settings = Settings::read(args.common.config.as_deref())?;
+    let common = settings.common(&args.common)?;
+    let plane = settings.plane(&args.plane);
+    let remote = settings.remote(&args.remote);
+    if args.common.print_config {
+        return settings.print();
+    }
+    let remote = remote?;
+    let token = std::fs::read_to_string(&remote.plane_token_file).map_err(|error| {
+        Failure::of(format!("--plane-token-file {}", remote.plane_token_file.display()), error)
+    })?;
+    let name: Name = remote.name.parse().map_err(|error| Failure::of("--name", error))?;
+    let mut config = config(&common, &plane, name, remote.control_plane, token.trim().to_owned());
+    config.labels = parse_labels(&remote.labels)?.into_iter().collect();
+    config.ca_file = remote.ca;
+    config.allow_stdio = remote.allow_stdio;
+    let _telemetry = start_logging(&common.log, "portcullis-data-plane")?;
+    let shutdown = shutdown::on_signal()?;
+    let running =
+        data_plane::start(config, shutdown).await.map_err(|error| Failure::of("data plane", error))?;
+    let urls = urls(&common, &running);
+    output::note(&format!(
+        "data plane: MCP at {}, operations at {}",
+        text(&urls, "mcpUrl"),
+        text(&urls, "opsUrl")
+    ));
+    if let Some(file) = &common.ready_file {
+        ready::write(file, &urls)?;
+    }
+    running.wait().await;
+    Ok(())
+}
+
+fn text<'a>(urls: &'a Value, name: &str) -> &'a str {
+    urls.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The addresses of a running data plane, as the ready file has them.
+pub(crate) fn urls(common: &Common, running: &data_plane::Running) -> Value {
+    let scheme = if common.tls.is_some() { "https" } else { "http" };
+    json!({
+        "mcpUrl": format!("{scheme}://{}/mcp", running.mcp_addr),
+        "opsUrl": format!("{scheme}://{}", running.ops_addr),
+    })
+}
+
+/// The settings as the data plane takes them.
+pub(crate) fn config(
+    common: &Common,
+    plane: &Plane,
+    name: Name,
+    control_plane: String,
+    token: String,
+) -> data_plane::Config {
+    let tls = common.tls.clone().map(|(cert, key)| TlsFiles { cert, key });
+    let mut config = data_plane::Config::new(common.data_dir.join("data"), name, control_plane, token);
+    config.listen = plane.listen;
+    config.ops_listen = plane.ops_listen;
+    config.tls.clone_from(&tls);
+    config.ops_tls = tls;
+    config.allowed_origins.clone_from(&plane.allowed_origins);
+    config.allowed_hosts.clone_from(&plane.allowed_hosts);
+    config.insecure_listen = plane.insecure_listen;
+    config.drain_timeout = plane.drain_timeout;
+    config.stdio_env = stdio_env();
+    config
+}
+
+/// What stdio children get of this process's environment: PATH, HOME, TMPDIR and LANG, nothing else.
+fn stdio_env() -> BTreeMap<String, String> {
+    ["PATH", "HOME", "TMPDIR", "LANG"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), value)))
+        .collect()
+}

@@ -1,0 +1,150 @@
+//! `portcullis up`: both planes in one process, on the embedded store.
+//!
+//! The planes talk over the loopback gRPC port as they would across a network; nothing is short-cut.
+
+use std::time::Duration;
+
+use portcullis_control_plane as control_plane;
+use portcullis_data_plane as data_plane;
+use portcullis_policy::resource::Name;
+use portcullis_proto::admin::v1 as api;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Client, read_token};
+use crate::commands::sources;
+use crate::demo;
+use crate::failure::{Failure, problem_line};
+use crate::output;
+use crate::run::settings::{Settings, UpArgs};
+use crate::run::{control_plane as control, data_plane as plane, ready, shutdown, start_logging};
+
+/// How long the demo's tools may take to be probed and streamed.
+const DEMO_PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
+    let mut settings = Settings::read(args.common.config.as_deref())?;
+    let common = settings.common(&args.common)?;
+    let plane_settings = settings.plane(&args.plane);
+    let control_settings = settings.control(&args.control);
+    if args.common.print_config {
+        return settings.print();
+    }
+    // Read before anything starts, so that a wrong path costs nothing.
+    let files = sources::read(&args.files)?;
+    let _telemetry = start_logging(&common.log, "portcullis")?;
+    let shutdown = shutdown::on_signal()?;
+    // The control plane outlives the data plane, which reports to it until its last call is answered.
+    let control_shutdown = CancellationToken::new();
+    let mut config = control::config(&common, &control_settings);
+    config.local_listener = true;
+    let control = control_plane::start(config, control_shutdown.clone())
+        .await
+        .map_err(|error| Failure::of("control plane", error))?;
+    let local = control.local_addr;
+    let name: Name = "local".parse().map_err(|error| Failure::of("data plane", error))?;
+    let token = control.plane_token(&name).await.map_err(|error| Failure::of("control plane", error))?;
+    let mut config = plane::config(&common, &plane_settings, name, format!("http://{local}"), token);
+    config.allow_stdio = true;
+    let running = data_plane::start(config, shutdown.clone())
+        .await
+        .map_err(|error| Failure::of("data plane", error))?;
+
+    let admin_token = read_token(&control.admin_token_file)?;
+    let client = Client::open(&format!("http://{local}"), &admin_token, None).await?;
+    apply(&client, files, "portcullis up -f").await?;
+    let mut urls = plane::urls(&common, &running);
+    let mcp_url = urls.get("mcpUrl").and_then(|url| url.as_str()).unwrap_or_default().to_owned();
+    let scheme = if common.tls.is_some() { "https" } else { "http" };
+    if let Some(urls) = urls.as_object_mut() {
+        urls.insert("grpcUrl".to_owned(), json!(format!("{scheme}://{}", control.grpc_addr)));
+        urls.insert("httpUrl".to_owned(), json!(format!("{scheme}://{}", control.http_addr)));
+        urls.insert("adminTokenFile".to_owned(), json!(control.admin_token_file));
+    }
+    output::line(&format!("Portcullis serves MCP at {mcp_url}"))?;
+    output::line(&format!("  administrator's token   {}", control.admin_token_file.display()))?;
+    output::line(&format!("  control plane (gRPC)    {scheme}://{}", control.grpc_addr))?;
+    if args.demo {
+        let secret = start_demo(&client).await?;
+        print_demo(&mcp_url, &secret)?;
+        if let Some(urls) = urls.as_object_mut() {
+            urls.insert("demoKey".to_owned(), json!(secret));
+        }
+    }
+    if let Some(file) = &common.ready_file {
+        ready::write(file, &urls)?;
+    }
+    running.wait().await;
+    control_shutdown.cancel();
+    control.wait().await.map_err(|error| Failure::of("control plane", error))
+}
+
+async fn apply(
+    client: &Client,
+    files: Vec<api::SourceFile>,
+    message: &str,
+) -> Result<Vec<api::NewKey>, Failure> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let request = api::ApplyRequest { files, dry_run: false, message: message.to_owned() };
+    let reply = client.resources().apply(request).await?.into_inner();
+    for warning in &reply.warnings {
+        output::note(&format!("warning: {}", problem_line(warning)));
+    }
+    for key in reply.keys.iter().filter(|key| key.name != demo::resources::NAME) {
+        output::line(&format!("key {}: {} (shown once, kept nowhere: store it now)", key.name, key.secret))?;
+    }
+    Ok(reply.keys)
+}
+
+/// Applies the demo's resources and waits until its tools are in force. Each start has a new secret for the demo's key.
+async fn start_demo(client: &Client) -> Result<String, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::of("this program's path", error))?;
+    let created = apply(client, vec![demo::resources::documents(&program)], "portcullis up --demo").await?;
+    let secret = match created.into_iter().find(|key| key.name == demo::resources::NAME) {
+        Some(key) => key.secret,
+        None => {
+            let request = api::RotateKeyRequest { name: demo::resources::NAME.to_owned(), grace_seconds: 0 };
+            client.keys().rotate_key(request).await?.into_inner().key.unwrap_or_default().secret
+        }
+    };
+    let permitted = async {
+        loop {
+            let request = api::ExplainRequest {
+                key: demo::resources::NAME.to_owned(),
+                tool: "demo_echo".to_owned(),
+                endpoint: "/mcp".to_owned(),
+                arguments_json: String::new(),
+            };
+            let reply = client.policy().explain(request).await?.into_inner();
+            let explanation: serde_json::Value =
+                serde_json::from_str(&reply.json).map_err(|error| Failure::of("explain", error))?;
+            if explanation.get("decision").and_then(|decision| decision.as_str()) == Some("permit") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    match tokio::time::timeout(DEMO_PATIENCE, permitted).await {
+        Ok(result) => result.map(|()| secret),
+        Err(_) => Err(Failure::new("the demo server did not come up; see the log above")),
+    }
+}
+
+fn print_demo(mcp_url: &str, secret: &str) -> Result<(), Failure> {
+    let config = json!({
+        "mcpServers": {
+            "portcullis": { "type": "http", "url": mcp_url, "headers": { "Authorization": format!("Bearer {secret}") } }
+        }
+    });
+    let config = serde_json::to_string_pretty(&config).map_err(|error| Failure::of("JSON", error))?;
+    output::line(&format!("  demo key                {secret}"))?;
+    output::line("\nFor Claude Code:\n")?;
+    output::line(&format!(
+        "  claude mcp add --transport http portcullis {mcp_url} --header \"Authorization: Bearer {secret}\""
+    ))?;
+    output::line("\nFor Cursor and others, in mcp.json:\n")?;
+    output::line(&config)?;
+    output::line("\nThe key grants echo, add and count of the demo server, not wipe. Ctrl-C ends it all.")
+}
