@@ -21,6 +21,8 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// The certificate of both ports.
     pub tls: Option<TlsFiles>,
+    /// Whether gRPC is served in plain text on a loopback port of its own as well, for a data plane of the same process.
+    pub local_listener: bool,
     /// How long open calls and streams may take to end after a shutdown was asked for.
     pub grace: Duration,
     /// How often a data plane sends a sign of life.
@@ -42,6 +44,7 @@ impl Config {
             grpc_listen: (Ipv4Addr::LOCALHOST, 7410).into(),
             http_listen: (Ipv4Addr::LOCALHOST, 7411).into(),
             tls: None,
+            local_listener: false,
             grace: Duration::from_secs(10),
             status_interval: Duration::from_secs(2),
             probe_interval: Duration::from_secs(30),

@@ -1,6 +1,6 @@
 //! Starting and stopping a control plane: the only place that knows all rooms.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_listen::{Bounds, ListenError, Listener, TlsFiles};
 use portcullis_policy::resource::Name;
 use portcullis_telemetry::Metrics;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -24,7 +25,7 @@ use crate::grpc;
 use crate::http::{self, Pages};
 use crate::keys::Keys;
 use crate::metrics::{self, Figures};
-use crate::publish::{PrepareError, Publisher};
+use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::store::{JournalStore, Store, StoreError, Vault, VaultError};
 use crate::stream::{
@@ -56,9 +57,6 @@ pub enum StartError {
     /// The vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// What is stored cannot be published.
-    #[error("what is stored cannot be published: {0}")]
-    Publish(#[from] PrepareError),
     /// A fault of Portcullis itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -77,6 +75,8 @@ pub enum RunError {
 pub struct Running {
     /// Where gRPC is served, with the port that was really bound.
     pub grpc_addr: SocketAddr,
+    /// Where gRPC is served to this process: the loopback port of [`Config::local_listener`], else the gRPC port.
+    pub local_addr: SocketAddr,
     /// Where HTTP is served.
     pub http_addr: SocketAddr,
     /// Whether both speak TLS.
@@ -87,7 +87,7 @@ pub struct Running {
     publisher: Publisher,
     tokens: PlaneTokens,
     tasks: TaskTracker,
-    failed: tokio::sync::oneshot::Receiver<RunError>,
+    failed: mpsc::Receiver<RunError>,
     shutdown: CancellationToken,
     grace: Duration,
 }
@@ -103,13 +103,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     // Both ports first: who cannot serve must not change anything on disk.
     let grpc_port = bind(config.grpc_listen, config.tls.as_ref(), grpc::MAX_CONNECTIONS)?;
     let http_port = bind(config.http_listen, config.tls.as_ref(), http::MAX_CONNECTIONS)?;
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    let local_port =
+        config.local_listener.then(|| bind(loopback, None, grpc::MAX_CONNECTIONS)).transpose()?;
     let (store, vault) = open(&config.data_dir, &config.clock).await?;
     bootstrap::admin_token(&*store, &config.admin_token_file, &config.clock).await?;
 
     // Whatever fails from here on stops what was started before it.
     let stop = shutdown.child_token();
     let undo = stop.clone().drop_guard();
-    let parts = Rooms::build(store, vault, &config, &stop).await?;
+    let parts = Rooms::build(store, vault, &config, &stop).await;
     let metrics = Metrics::default();
     metrics::register(
         &metrics,
@@ -122,9 +125,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     );
     let pages = Pages { publisher: parts.admin.publisher.clone(), metrics };
     let (health, routes) = routes(&parts).await?;
-    let (fail, failed) = tokio::sync::oneshot::channel();
+    let (fail, failed) = mpsc::channel(1);
     let running = Running {
         grpc_addr: grpc_port.local_addr(),
+        local_addr: local_port.as_ref().unwrap_or(&grpc_port).local_addr(),
         http_addr: http_port.local_addr(),
         tls: config.tls.is_some(),
         admin_token_file: config.admin_token_file,
@@ -143,16 +147,29 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     tasks.spawn(sealing_keys(parts.admin.vault, config.clock, stop.clone()));
     tasks.spawn(http::serve(http_port, pages, stop.clone()));
     tasks.spawn(retire(health, stop.clone()));
-    tasks.spawn(async move {
-        if let Err(error) = grpc::serve(grpc_port, routes, stop).await {
-            // Without its API a control plane is of no use: the process should end and be started again.
-            let _ = fail.send(error.into());
-            shutdown.cancel();
-        }
-    });
+    if let Some(port) = local_port {
+        tasks.spawn(serve_or_stop(port, routes.clone(), stop.clone(), fail.clone(), shutdown.clone()));
+    }
+    tasks.spawn(serve_or_stop(grpc_port, routes, stop, fail, shutdown));
     tasks.close();
     tracing::info!(grpc = %running.grpc_addr, http = %running.http_addr, tls = running.tls, "the control plane serves");
     Ok(running)
+}
+
+/// Serves one gRPC port. Without its API a control plane is of no use: when the port fails, the process should end and be
+/// started again.
+async fn serve_or_stop(
+    port: Listener,
+    routes: Routes,
+    stop: CancellationToken,
+    fail: mpsc::Sender<RunError>,
+    shutdown: CancellationToken,
+) {
+    if let Err(error) = grpc::serve(port, routes, stop).await {
+        // The first failure is told; one is enough.
+        let _ = fail.try_send(error.into());
+        shutdown.cancel();
+    }
 }
 
 fn bind(addr: SocketAddr, tls: Option<&TlsFiles>, connections: usize) -> Result<Listener, ListenError> {
@@ -184,11 +201,11 @@ impl Rooms {
         vault: Arc<Vault>,
         config: &Config,
         stop: &CancellationToken,
-    ) -> Result<Self, StartError> {
+    ) -> Self {
         let clock = config.clock.clone();
         let key = vault.signing_key();
         let public_key = key.public_key();
-        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await?;
+        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await;
         let catalog = Catalog::new(Arc::clone(&store), clock.clone());
         let registry = Registry::new(
             Arc::clone(&store),
@@ -219,7 +236,7 @@ impl Rooms {
             clock,
             shutdown: stop.clone(),
         };
-        Ok(Self { admin, distribution })
+        Self { admin, distribution }
     }
 }
 

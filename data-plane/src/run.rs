@@ -1,21 +1,50 @@
 //! Puts the rooms together: one data plane, from its start to the end of its last call.
 
+mod http;
+
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use portcullis_listen::ListenError;
+use portcullis_listen::{Bounds, ListenError, Listener};
+use portcullis_seal::{BadPlaneToken, PlaneToken};
+use portcullis_telemetry::Metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::ledger::SpoolError;
+use crate::ledger::{self, Spool, SpoolError};
+use crate::ops::{Ops, OpsParts};
+use crate::probe;
+use crate::serve::{BadOrigin, Gateway, Parts};
+use crate::sync::{BadControlPlane, ControlPlane, Live, PlaneFigures, SyncConfig, Synced, Synchroniser};
+use crate::upstream::{UpstreamConfig, Upstreams};
 
-/// The data plane could not be started.
+/// Open connections of the operations port.
+const OPS_CONNECTIONS: usize = 256;
+/// How long answers of the operations port may take at the end.
+const OPS_DRAIN: Duration = Duration::from_secs(1);
+
+/// The data plane could not be started. A fault of the configuration or the machine; the same start fails again.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Something in the configuration cannot be.
-    #[error("{0}")]
-    Config(String),
+    /// Plain MCP would leave this machine.
+    #[error(
+        "plain HTTP on {0} would carry keys and calls over the network unencrypted: give --tls-cert and --tls-key, or say \
+         --insecure-listen when something in front of it encrypts"
+    )]
+    PlainListen(SocketAddr),
+    /// The control plane cannot be addressed.
+    #[error(transparent)]
+    ControlPlane(#[from] BadControlPlane),
+    /// The plane token is none.
+    #[error(transparent)]
+    Token(#[from] BadPlaneToken),
+    /// An allowed origin is none.
+    #[error(transparent)]
+    Origin(#[from] BadOrigin),
     /// A port cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -34,6 +63,8 @@ pub struct Running {
     pub mcp_addr: SocketAddr,
     /// Where operations are served, with the real port.
     pub ops_addr: SocketAddr,
+    /// The snapshot in force: for those who start a plane in their own process and wait for it to enforce something.
+    pub live: Live,
     task: JoinHandle<()>,
 }
 
@@ -46,10 +77,177 @@ impl Running {
     }
 }
 
-/// Starts a data plane. It serves until the token is cancelled.
+/// Starts a data plane, within a tokio runtime. It serves what is in force, from disk at first, until the token is cancelled or
+/// the control plane asks it to end.
 ///
 /// # Errors
 /// When the configuration, a port, a certificate or the data directory cannot be used. An unreachable control plane is none.
-pub async fn start(config: Config, _shutdown: CancellationToken) -> Result<Running, StartError> {
-    Err(StartError::Config(format!("{config:?}")))
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    if config.tls.is_none() && !config.listen.ip().is_loopback() && !config.insecure_listen {
+        return Err(StartError::PlainListen(config.listen));
+    }
+    let token: PlaneToken = config.plane_token.trim().parse()?;
+    let control_plane = ControlPlane::new(&config.control_plane, config.ca_file.clone())?;
+    let bounds = |connections| Bounds { connections, ..Bounds::default() };
+    let mcp = Listener::bind(config.listen, config.tls.clone())?.with_bounds(bounds(config.max_connections));
+    let ops = Listener::bind(config.ops_listen, config.ops_tls.clone())?.with_bounds(bounds(OPS_CONNECTIONS));
+    let (mcp_addr, ops_addr) = (mcp.local_addr(), ops.local_addr());
+    let sync = SyncConfig {
+        control_plane,
+        token,
+        name: config.name.clone(),
+        labels: config.labels.clone(),
+        allow_stdio: config.allow_stdio,
+        mcp_url: config.public_url.clone().unwrap_or_else(|| url(mcp_addr, mcp.is_tls())),
+        dir: config.data_dir.clone(),
+    };
+    let (spool_dir, spool_config) = (config.data_dir.join(ledger::DIRECTORY), config.spool.clone());
+    // Reads, compiles, and locks the directory: not for this thread.
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
+        let (synchroniser, synced) = Synchroniser::open(sync)?;
+        Ok((synchroniser, synced, Spool::open(&spool_dir, spool_config)?))
+    });
+    let (synchroniser, synced, spool) = opened.await.map_err(io::Error::other)??;
+    let plane = Plane::new(&config, mcp_addr, synced, spool)?;
+    let live = plane.live.clone();
+    let task = tokio::spawn(plane.run(synchroniser, mcp, ops, config.drain_timeout, shutdown));
+    Ok(Running { mcp_addr, ops_addr, live, task })
+}
+
+fn url(addr: SocketAddr, tls: bool) -> String {
+    format!("{}://{addr}", if tls { "https" } else { "http" })
+}
+
+/// The rooms of one data plane.
+#[derive(Debug)]
+struct Plane {
+    live: Live,
+    upstreams: Upstreams,
+    gateway: Gateway,
+    ops: Ops,
+    probing: crate::sync::Probing,
+    /// Cancelled when the control plane asks this plane to end.
+    asked_to_end: CancellationToken,
+    /// Cancelled when no new calls are taken.
+    draining: CancellationToken,
+}
+
+impl Plane {
+    fn new(config: &Config, bound: SocketAddr, synced: Synced, spool: Spool) -> Result<Self, StartError> {
+        let Synced { live, secrets, signals, probing, status, drain } = synced;
+        let upstream_config = UpstreamConfig {
+            allow_stdio: config.allow_stdio,
+            stdio_env: config.stdio_env.clone(),
+            ..UpstreamConfig::default()
+        };
+        let upstreams = Upstreams::new(upstream_config, secrets.clone());
+        let parts = Parts::new(
+            live.clone(),
+            secrets,
+            upstreams.clone(),
+            spool.clone(),
+            signals,
+            bound,
+            &config.allowed_origins,
+            &config.allowed_hosts,
+        )?;
+        let gateway = Gateway::new(parts);
+        let draining = CancellationToken::new();
+        let metrics = Metrics::default();
+        metrics.register(|registry| registry.register_collector(Box::new(gateway.metrics().clone())));
+        let ops = Ops::new(OpsParts {
+            live: live.clone(),
+            sync: status,
+            spool,
+            upstreams: upstreams.stats(),
+            metrics,
+            draining: draining.clone(),
+        });
+        Ok(Self { live, upstreams, gateway, ops, probing, asked_to_end: drain, draining })
+    }
+
+    async fn run(
+        self,
+        synchroniser: Synchroniser,
+        mcp: Listener,
+        ops: Listener,
+        drain: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let Self { live, upstreams, gateway, ops: answers, probing, asked_to_end, draining } = self;
+        // What serves goes on while calls end; it is stopped last.
+        let stop = CancellationToken::new();
+        let counted = (gateway.clone(), draining.clone());
+        let figures = move || figures(&counted.0, &counted.1);
+        let beside = [
+            tokio::spawn({
+                let stop = stop.clone();
+                async move { synchroniser.run(figures, stop).await }
+            }),
+            tokio::spawn(retain(live.clone(), upstreams.clone(), stop.clone())),
+            tokio::spawn(http::serve(
+                ops.incoming(stop.clone()),
+                Arc::new(move |request, _| {
+                    let answer = answers.answer(&request);
+                    Box::pin(async move { answer }) as http::Answering<_>
+                }),
+                stop.clone(),
+                OPS_DRAIN,
+            )),
+        ];
+        // Nobody looks at upstreams for a plane that ends.
+        let probing = tokio::spawn(probe::run(upstreams.clone(), live, probing, draining.clone()));
+        let serving = tokio::spawn({
+            let gateway = gateway.clone();
+            let answer = Arc::new(move |request, peer| {
+                let gateway = gateway.clone();
+                Box::pin(async move { gateway.handle(request, peer).await }) as http::Answering<_>
+            });
+            http::serve(mcp.incoming(draining.clone()), answer, draining.clone(), drain)
+        });
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = asked_to_end.cancelled() => {}
+        }
+        tracing::info!(timeout = ?drain, "draining: no new connections, calls end");
+        draining.cancel();
+        gateway.close_streams();
+        ended("serving", serving).await;
+        ended("probing", probing).await;
+        upstreams.shutdown().await;
+        stop.cancel();
+        for task in beside {
+            ended("a task beside the calls", task).await;
+        }
+    }
+}
+
+async fn ended(what: &str, task: JoinHandle<()>) {
+    if task.await.is_err() {
+        tracing::error!(what, "failed");
+    }
+}
+
+fn figures(gateway: &Gateway, draining: &CancellationToken) -> PlaneFigures {
+    let metrics = gateway.metrics();
+    PlaneFigures {
+        calls_total: metrics.calls_total(),
+        open_streams: u32::try_from(metrics.open_streams.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
+        draining: draining.is_cancelled(),
+    }
+}
+
+/// After each swap: upstreams that the snapshot no longer knows are let go.
+async fn retain(live: Live, upstreams: Upstreams, stop: CancellationToken) {
+    let mut versions = live.subscribe();
+    loop {
+        versions.borrow_and_update();
+        if let Some(snapshot) = live.load() {
+            upstreams.retain(&snapshot);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = versions.changed() => if changed.is_err() { return },
+        }
+    }
 }

@@ -15,6 +15,9 @@ mod record;
 mod segment;
 mod spool;
 
+/// The spool's directory within a data plane's state.
+pub const DIRECTORY: &str = "audit";
+
 pub use filter::Filter;
 pub use read::{ReadError, Records, read};
 pub use record::{
