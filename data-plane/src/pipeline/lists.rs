@@ -170,18 +170,15 @@ impl Pipeline {
             .filter(|server| !admitted.view.resource_patterns(server.name().as_str()).is_empty())
             .filter(|server| may_have_resources(server))
             .collect();
-        let answers: Vec<(&Name, Result<All, Fault>)> = stream::iter(&servers)
-            .map(|server| async move {
-                let name = server.name();
-                (name, self.all_of(admitted, client, name, request.method).await)
-            })
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+        let names: Vec<&Name> = servers.iter().map(|server| server.name()).collect();
+        // Futures made beforehand: a closure within the stream would make this future less general than Send wants.
+        let asked: Vec<_> =
+            names.iter().map(|name| self.all_of(admitted, client, name, request.method)).collect();
+        let answers: Vec<Result<All, Fault>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
         let mut found = Vec::new();
         let mut missing = Vec::new();
         let mut last = None;
-        for (name, answer) in answers {
+        for (name, answer) in names.into_iter().zip(answers) {
             match answer {
                 Ok(all) => found.push((name, all)),
                 Err(fault) => {

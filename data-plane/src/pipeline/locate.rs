@@ -53,7 +53,8 @@ impl Pipeline {
             [] => Err(nowhere(admitted)),
             several if several.len() > MAX_CANDIDATES => Err(nowhere(admitted)),
             several => {
-                let offers = several.iter().map(|name| self.offers(admitted, client, name, uri));
+                let offers: Vec<_> =
+                    several.iter().map(|name| self.offers(admitted, client, name, uri)).collect();
                 let offered: Vec<bool> = join_all(offers).await;
                 let mut owners =
                     several.iter().zip(offered).filter_map(|(name, offers)| offers.then_some(*name));

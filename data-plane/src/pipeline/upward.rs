@@ -39,24 +39,35 @@ impl Pipeline {
         method: Method,
         params: Option<&RawValue>,
     ) {
-        let tell = |server: Arc<Server>| async move {
-            let (principal, view) = (&admitted.principal, &admitted.view);
-            let now = self.clock().unix_ms();
-            let Ok(permit) = admitted.snapshot.decide_server(principal, view, server.name().as_str(), now)
-            else {
-                return;
-            };
-            let note = Call {
-                method: Cow::Borrowed(method.as_str()),
-                params: params.map(ToOwned::to_owned),
-                caller: client.caller(admitted),
-            };
-            if let Err(error) = self.upstreams().notify(permit.with(note)).await {
-                tracing::debug!(server = %server.name(), %error, "a notification was not delivered");
-            }
+        let told: Vec<_> = admitted
+            .view
+            .servers()
+            .iter()
+            .map(|server| self.notify_one(admitted, client, server, method, params))
+            .collect();
+        stream::iter(told).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    async fn notify_one(
+        &self,
+        admitted: &Admitted,
+        client: &Client,
+        server: &Server,
+        method: Method,
+        params: Option<&RawValue>,
+    ) {
+        let (principal, view) = (&admitted.principal, &admitted.view);
+        let now = self.clock().unix_ms();
+        let permit = admitted.snapshot.decide_server(principal, view, server.name().as_str(), now);
+        let Ok(permit) = permit else { return };
+        let note = Call {
+            method: Cow::Borrowed(method.as_str()),
+            params: params.map(ToOwned::to_owned),
+            caller: client.caller(admitted),
         };
-        let servers: Vec<Arc<Server>> = admitted.view.servers().to_vec();
-        stream::iter(servers).map(tell).buffer_unordered(AT_ONCE).collect::<()>().await;
+        if let Err(error) = self.upstreams().notify(permit.with(note)).await {
+            tracing::debug!(server = %server.name(), %error, "a notification was not delivered");
+        }
     }
 
     /// Passes a client's answer to the server that asked, whichever plane asked for it.
@@ -92,17 +103,15 @@ impl Pipeline {
     /// `logging/setLevel`: told to every legacy server of the endpoint that logs. Modern ones are told with each request.
     pub async fn set_level(&self, admitted: Arc<Admitted>, client: Arc<Client>, request: Request) -> Answer {
         let alone = matches!(admitted.view.endpoint(), Endpoint::Server(_));
-        let servers: Vec<Arc<Server>> =
-            admitted.view.servers().iter().filter(|server| takes_level(server)).cloned().collect();
-        let tell = |server: Arc<Server>| {
-            let (admitted, client, request) = (&admitted, &client, &request);
-            async move {
-                let params = request.params.clone();
-                self.told(admitted, client, &server, request.method, params).await
-            }
-        };
+        let told: Vec<_> = admitted
+            .view
+            .servers()
+            .iter()
+            .filter(|server| takes_level(server))
+            .map(|server| self.told(&admitted, &client, server, request.method, request.params.clone()))
+            .collect();
         let told: Vec<Result<(), Fault>> =
-            stream::iter(servers).map(tell).buffer_unordered(AT_ONCE).collect().await;
+            stream::iter(told).buffer_unordered(AT_ONCE).collect().await;
         match told.into_iter().find_map(Result::err).filter(|_| alone) {
             None => ok(message::result(&request.id, "{}")),
             Some(Fault::Theirs(error)) => ok(message::raw_error(Some(&request.id), &error)),
