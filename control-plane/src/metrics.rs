@@ -39,14 +39,19 @@ impl Collector for Figures {
         let (version, entries, reports) = published.map_or((0, 0, 0), |published| {
             (published.header.version.0, published.entries.len(), published.reports.len())
         });
+        // A collector gets no prefix from the registry.
         let gauges: [(&str, &str, u64); 7] = [
-            ("store_version", "Version of the store", state.version),
-            ("store_objects", "Objects in the store", number(state.len())),
-            ("snapshot_version", "Version of the published snapshot", version),
-            ("snapshot_entries", "Entries of the published snapshot", number(entries)),
-            ("snapshot_reports", "What is in the snapshot and not served", number(reports)),
-            ("secrets_generation", "Generation of the secret part", self.vault.generation()),
-            ("planes_connected", "Data planes that are connected", number(self.planes.connected())),
+            ("portcullis_store_version", "Version of the store", state.version),
+            ("portcullis_store_objects", "Objects in the store", number(state.len())),
+            ("portcullis_snapshot_version", "Version of the published snapshot", version),
+            ("portcullis_snapshot_entries", "Entries of the published snapshot", number(entries)),
+            ("portcullis_snapshot_reports", "What is in the snapshot and not served", number(reports)),
+            ("portcullis_secrets_generation", "Generation of the secret part", self.vault.generation()),
+            (
+                "portcullis_planes_connected",
+                "Data planes that are connected",
+                number(self.planes.connected()),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -54,7 +59,8 @@ impl Collector for Figures {
         }
         let failures = ConstCounter::new(self.publisher.failures());
         let help = "States that could not be published";
-        let descriptor = encoder.encode_descriptor("publish_failures", help, None, failures.metric_type())?;
+        let descriptor =
+            encoder.encode_descriptor("portcullis_publish_failures", help, None, failures.metric_type())?;
         failures.encode(descriptor)
     }
 }

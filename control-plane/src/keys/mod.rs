@@ -142,8 +142,11 @@ impl Keys {
         let message = if message.is_empty() { format!("revoke key {name}") } else { message.to_owned() };
         let decide = move |state: &State, _: &mut _| {
             let (object, mut material) = material_of(state, &name)?;
-            material.revoked = true;
+            if material.revoked {
+                return Ok(Decision { ops: Vec::new(), answer: (), dry_run: false });
+            }
             // The hashes stay: so that its refusals can be told from those of unknown keys.
+            material.revoked = true;
             Ok(Decision { ops: vec![put(&material, object.uid)?], answer: (), dry_run: false })
         };
         let (version, ()) = self.publisher.transact(author, &message, decide, refuse).await?;

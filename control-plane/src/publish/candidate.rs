@@ -10,9 +10,12 @@ use crate::store::{Object, Op, State};
 #[derive(Debug)]
 pub(crate) struct Candidate<'a> {
     base: &'a State,
-    /// By kind and name; none where it is deleted.
-    over: HashMap<Arc<str>, HashMap<Arc<str>, Option<Arc<Object>>>>,
+    /// By kind.
+    over: HashMap<Arc<str>, Changed>,
 }
+
+/// Objects by name; none where one is deleted.
+type Changed = HashMap<Arc<str>, Option<Arc<Object>>>;
 
 impl<'a> Candidate<'a> {
     /// The state as it is.

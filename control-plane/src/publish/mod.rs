@@ -30,6 +30,7 @@ pub use published::{EncodedEntry, Published};
 
 use candidate::Candidate;
 use prepare::Workbench;
+use since::At;
 
 type Bench = OwnedMutexGuard<Workbench>;
 
@@ -78,16 +79,16 @@ impl std::fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Publishes what the store holds now, and then what changes in it, until the token is cancelled.
+    /// Publishes what the store holds now, and then what changes in it, until the token is cancelled. Must be called within
+    /// a tokio runtime.
     ///
-    /// # Errors
-    /// When what the store holds cannot be read or compiled.
+    /// What cannot be published stops nobody: data planes keep what they have, and the change that heals it is published.
     pub async fn start(
         store: Arc<dyn Store>,
         key: Arc<SigningKey>,
         clock: Clock,
         stop: CancellationToken,
-    ) -> Result<Self, PrepareError> {
+    ) -> Self {
         let mut changes = store.watch();
         let publisher = Self(Arc::new(Inner {
             store,
@@ -98,11 +99,8 @@ impl Publisher {
             built: watch::Sender::new(0),
             failures: AtomicU64::new(0),
         }));
-        let state = publisher.0.store.state();
-        let bench = Arc::clone(&publisher.0.bench).lock_owned().await;
-        let (prepared, bench) = publisher.build(bench, &state, 0).await.map_err(|(error, _)| error)?;
-        publisher.publish(prepared, state.version);
-        drop(bench);
+        changes.mark_unchanged();
+        publisher.follow().await;
         let follower = publisher.clone();
         tokio::spawn(async move {
             loop {
@@ -110,11 +108,10 @@ impl Publisher {
                     () = stop.cancelled() => return,
                     changed = changes.changed() => if changed.is_err() { return },
                 }
-                let bench = Arc::clone(&follower.0.bench).lock_owned().await;
-                drop(follower.catch_up(bench).await);
+                follower.follow().await;
             }
         });
-        Ok(publisher)
+        publisher
     }
 
     /// What is published now.
@@ -168,8 +165,13 @@ impl Publisher {
                 let outcome = attempt(&inner, &mut bench, &base, unix_ms, &mut decide, &*refuse);
                 (outcome, bench, decide)
             });
-            let (outcome, bench, returned) =
-                step.await.map_err(|error| RegistryError::Internal(error.to_string()))?;
+            let (outcome, bench, returned) = match step.await {
+                Ok(stepped) => stepped,
+                Err(error) => {
+                    drop(self.cleared_bench().await);
+                    return Err(RegistryError::Internal(error.to_string()));
+                }
+            };
             decide = returned;
             let (ops, answer, prepared) = match outcome? {
                 Attempt::Nothing(answer) => return Ok((state.version, answer)),
@@ -177,10 +179,13 @@ impl Publisher {
             };
             let change = Change { author: author.to_owned(), message: message.to_owned(), unix_ms, ops };
             match self.0.store.commit(state.version, change).await {
-                Ok(state) => {
-                    self.publish(prepared, state.version);
+                Ok(committed) => {
+                    // A change that came to nothing made no version: then there is nothing new to publish either.
+                    if committed.version > state.version {
+                        self.publish(prepared, committed.version);
+                    }
                     drop(bench);
-                    return Ok((state.version, answer));
+                    return Ok((committed.version, answer));
                 }
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::Invalid(what)) => return Err(RegistryError::invalid("", what)),
@@ -188,6 +193,11 @@ impl Publisher {
             }
         }
         Err(RegistryError::Busy)
+    }
+
+    async fn follow(&self) {
+        let bench = Arc::clone(&self.0.bench).lock_owned().await;
+        drop(self.catch_up(bench).await);
     }
 
     /// Publishes what the store holds now, if nobody did yet. Answers the state that is published then.
@@ -221,26 +231,28 @@ impl Publisher {
         state: &Arc<State>,
         floor: u64,
     ) -> Result<(Option<Published>, Bench), (PrepareError, Bench)> {
-        let (version, unix_ms) = match since::since(&*self.0.store, &mut bench, state, floor).await {
-            Ok(since) => since,
-            Err(error) => return Err((error, bench)),
-        };
         let (inner, base) = (Arc::clone(&self.0), Arc::clone(state));
+        let runtime = tokio::runtime::Handle::current();
         let step = tokio::task::spawn_blocking(move || {
             let current = inner.published.borrow().clone();
             let prepared =
-                bench.prepare(&Candidate::unchanged(&base), version, unix_ms, &inner.key, current.as_deref());
+                runtime.block_on(since::since(&*inner.store, &mut bench, &base, floor)).and_then(|at| {
+                    bench.prepare(&Candidate::unchanged(&base), at, &inner.key, current.as_deref())
+                });
             (prepared, bench)
         });
         match step.await {
             Ok((Ok(prepared), bench)) => Ok((prepared, bench)),
             Ok((Err(error), bench)) => Err((error, bench)),
-            // It panicked, and its guard is gone with it: a new one is as good.
-            Err(error) => {
-                let bench = Arc::clone(&self.0.bench).lock_owned().await;
-                Err((PrepareError::Internal(error.to_string()), bench))
-            }
+            Err(error) => Err((PrepareError::Internal(error.to_string()), self.cleared_bench().await)),
         }
+    }
+
+    /// A bench after a panic, which may have left it half done: an empty one costs time and nothing else.
+    async fn cleared_bench(&self) -> Bench {
+        let mut bench = Arc::clone(&self.0.bench).lock_owned().await;
+        *bench = Workbench::default();
+        bench
     }
 
     fn publish(&self, prepared: Option<Published>, store_version: u64) {
@@ -273,13 +285,11 @@ fn attempt<T>(
     }
     let candidate = Candidate::after(base, &ops);
     let current = inner.published.borrow().clone();
-    let version = base.version.saturating_add(1);
+    let at = At { version: base.version.saturating_add(1), unix_ms };
     let prepared =
-        bench.prepare(&candidate, version, unix_ms, &inner.key, current.as_deref()).map_err(|error| {
-            match error {
-                PrepareError::Compile(errors) => refuse(errors),
-                error => RegistryError::Internal(error.to_string()),
-            }
+        bench.prepare(&candidate, at, &inner.key, current.as_deref()).map_err(|error| match error {
+            PrepareError::Compile(errors) => refuse(errors),
+            error => RegistryError::Internal(error.to_string()),
         })?;
     if dry_run {
         return Ok(Attempt::Nothing(answer));

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use portcullis_policy::Snapshot;
 use portcullis_policy::compile::CompileError;
-use portcullis_policy::snapshot::{
-    SIGNATURE_PURPOSE, SnapshotDigest, SnapshotHeader, SnapshotVersion, signed_text,
-};
+use portcullis_policy::snapshot::{SIGNATURE_PURPOSE, SnapshotDigest, SnapshotHeader, SnapshotVersion};
 use portcullis_seal::{Fingerprint, SigningKey};
 
 use super::candidate::Candidate;
 use super::entries::{Built, Entries};
 use super::published::Published;
+use super::since::At;
 use crate::registry::Parsed;
 use crate::store::{HistoryError, Object};
 
@@ -67,8 +66,7 @@ impl Workbench {
     pub(super) fn prepare(
         &mut self,
         state: &Candidate<'_>,
-        version: u64,
-        built_unix_ms: u64,
+        at: At,
         key: &SigningKey,
         current: Option<&Published>,
     ) -> Result<Option<Published>, PrepareError> {
@@ -79,12 +77,16 @@ impl Workbench {
         }
         let entries =
             u32::try_from(built.len()).map_err(|_| PrepareError::Internal("too many entries".to_owned()))?;
-        let header = SnapshotHeader { version: SnapshotVersion(version), digest, built_unix_ms, entries };
+        let header = SnapshotHeader {
+            version: SnapshotVersion(at.version),
+            digest,
+            built_unix_ms: at.unix_ms,
+            entries,
+        };
         let parts = built.iter().map(|built| built.entry.clone()).collect();
         let snapshot = Snapshot::compile(header.clone(), parts).map_err(PrepareError::Compile)?;
-        let text = signed_text(header.version, built_unix_ms, entries, digest);
         Ok(Some(Published {
-            signature: key.sign(SIGNATURE_PURPOSE, &text),
+            signature: key.sign(SIGNATURE_PURPOSE, &header.signed_text()),
             key_id: key.public_key().id(),
             entries: Arc::new(built.iter().map(|built| built.encoded.clone()).collect()),
             reports: snapshot.reports().to_vec(),

@@ -20,13 +20,20 @@ const MAX_STEPS: usize = 10_000;
 /// How many records are read at a time.
 const PAGE: usize = 64;
 
-/// Version and time of the last change that changed the digest, among those above `floor`. When none did: `floor`'s own.
+/// A version of the store, and the time of the change that made it in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    pub(super) version: u64,
+    pub(super) unix_ms: u64,
+}
+
+/// The last change that changed the digest, among those above `floor`. When none did: `floor`'s own.
 pub(super) async fn since(
     store: &dyn Store,
     bench: &mut Workbench,
     newest: &State,
     floor: u64,
-) -> Result<(u64, u64), PrepareError> {
+) -> Result<At, PrepareError> {
     if newest.version.saturating_sub(floor) == 1 {
         // Only one change to look at.
         let filter =
@@ -34,12 +41,13 @@ pub(super) async fn since(
         if let Some(record) =
             store.history(filter).await?.first().filter(|record| record.version == newest.version)
         {
-            return Ok((record.version, record.unix_ms));
+            return Ok(At { version: record.version, unix_ms: record.unix_ms });
         }
     }
     let mut state = Candidate::unchanged(newest);
     let digest = bench.digest(&state)?;
-    let mut first: Option<(u64, u64)> = None;
+    let mut first: Option<At> = None;
+    let mut oldest: Option<At> = None;
     let mut before = newest.version.saturating_add(1);
     let mut steps = 0;
     loop {
@@ -47,12 +55,13 @@ pub(super) async fn since(
         let page = store.history(filter).await?;
         if page.is_empty() {
             // The beginning of the store: nothing in it ever mattered.
-            return Ok(first.unwrap_or((newest.version, 0)));
+            return Ok(oldest.unwrap_or(At { version: newest.version, unix_ms: 0 }));
         }
         for record in page {
             before = record.version;
-            let at = (record.version, record.unix_ms);
+            let at = At { version: record.version, unix_ms: record.unix_ms };
             let newest = *first.get_or_insert(at);
+            oldest = Some(at);
             if record.version <= floor {
                 return Ok(at);
             }

@@ -50,12 +50,7 @@ struct Answer {
 
 pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Applied, RegistryError> {
     let message = Registry::message(&input.message)?.to_owned();
-    let files: Vec<SourceFile<'_>> =
-        input.files.iter().map(|(name, text)| SourceFile { name, text }).collect();
-    let documents: Arc<[Located]> = document::parse(&files).map_err(RegistryError::Invalid)?.into();
-    if let Some(name) = &input.only_new_key {
-        one_key(&documents, name, &input.files)?;
-    }
+    let documents = parse(input.files, input.only_new_key.clone()).await?;
     let known_secrets: Vec<Name> = registry.vault.secrets().into_iter().map(|secret| secret.name).collect();
     let judged = Arc::clone(&documents);
     let (dry_run, only_new) = (input.dry_run, input.only_new_key.is_some());
@@ -71,6 +66,23 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         move |errors: Vec<CompileError>| RegistryError::Invalid(compile_problems(errors, &documents));
     let (version, answer) = registry.publisher.transact(&input.author, &message, decide, refuse).await?;
     Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings })
+}
+
+/// Reads the documents, on a thread that may take its time: there may be many megabytes of them.
+async fn parse(
+    files: Vec<(String, String)>,
+    only_new_key: Option<Name>,
+) -> Result<Arc<[Located]>, RegistryError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let sources: Vec<SourceFile<'_>> =
+            files.iter().map(|(name, text)| SourceFile { name, text }).collect();
+        let documents = document::parse(&sources).map_err(RegistryError::Invalid)?;
+        if let Some(name) = &only_new_key {
+            one_key(&documents, name, &files)?;
+        }
+        Ok(documents.into())
+    });
+    read.await.map_err(|error| RegistryError::Internal(error.to_string()))?
 }
 
 fn exists(state: &State, resource: &portcullis_policy::resource::Resource) -> bool {

@@ -4,17 +4,17 @@
 //! what was approved or denied, of tokens that they came and went. What a prober observed is no administrative act and is
 //! left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use portcullis_policy::resource::Kind;
 use serde_json::Value;
 
 use super::diff::{self, FieldChange};
 use super::{ChangeKind, RegistryError, ResourceChange};
-use crate::bootstrap::ADMIN_TOKEN;
 use crate::catalog::{DEFINITION, OBSERVATION};
 use crate::keys::KEY_MATERIAL;
-use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, Store};
+use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, State, Store};
 
 /// The most entries in one answer.
 const MAX_ENTRIES: usize = 1000;
@@ -57,6 +57,7 @@ pub struct HistoryEntry {
 
 /// Reads history, the newest first.
 pub(super) async fn read(store: &dyn Store, query: HistoryQuery) -> Result<Vec<HistoryEntry>, RegistryError> {
+    let names = ServerNames::of(&store.state());
     let limit = if query.limit == 0 { DEFAULT_ENTRIES } else { query.limit.min(MAX_ENTRIES) };
     let mut found: BTreeMap<u64, HistoryEntry> = BTreeMap::new();
     let mut uids = BTreeSet::new();
@@ -66,7 +67,7 @@ pub(super) async fn read(store: &dyn Store, query: HistoryQuery) -> Result<Vec<H
         limit: 0,
         before: query.before,
     };
-    collect(store, own, limit, &mut found, &mut |change| {
+    collect(store, own, limit, &names, &mut found, &mut |change| {
         uids.insert(change.uid);
     })
     .await?;
@@ -83,7 +84,7 @@ pub(super) async fn read(store: &dyn Store, query: HistoryQuery) -> Result<Vec<H
         for name in materials {
             let kind = Some(KEY_MATERIAL.to_owned());
             let filter = HistoryFilter { kind, name, limit: 0, before: query.before };
-            collect(store, filter, limit, &mut found, &mut |_| {}).await?;
+            collect(store, filter, limit, &names, &mut found, &mut |_| {}).await?;
         }
     }
     Ok(found.into_values().rev().take(limit).collect())
@@ -94,6 +95,7 @@ async fn collect(
     store: &dyn Store,
     mut filter: HistoryFilter,
     limit: usize,
+    names: &ServerNames,
     into: &mut BTreeMap<u64, HistoryEntry>,
     seen: &mut (dyn FnMut(&HistoryChange) + Send),
 ) -> Result<(), RegistryError> {
@@ -108,7 +110,7 @@ async fn collect(
         filter.before = Some(last.version);
         for record in page {
             record.changes.iter().for_each(&mut *seen);
-            let changes = changes(&record);
+            let changes = changes(&record, names);
             if changes.is_empty() {
                 continue;
             }
@@ -142,10 +144,36 @@ fn merge(entry: &mut HistoryEntry, changes: Vec<ResourceChange>) {
     }
 }
 
-fn changes(record: &HistoryRecord) -> Vec<ResourceChange> {
+/// Names of the servers that there are, by uid: definitions are kept under the uid.
+struct ServerNames(HashMap<String, Arc<str>>);
+
+impl ServerNames {
+    fn of(state: &State) -> Self {
+        let servers = state.list(Kind::McpServer.as_str());
+        Self(servers.map(|object| (object.uid.to_string(), Arc::clone(&object.name))).collect())
+    }
+
+    /// `crm/tool/lookup` for a definition of a server that is still there; else as it is kept.
+    fn definition(&self, object: &str) -> String {
+        let named = object.split_once('/').and_then(|(uid, rest)| Some((self.0.get(uid)?, rest)));
+        named.map_or_else(|| object.to_owned(), |(server, rest)| format!("{server}/{rest}"))
+    }
+}
+
+fn changes(record: &HistoryRecord, names: &ServerNames) -> Vec<ResourceChange> {
+    let gone: Vec<String> = record
+        .changes
+        .iter()
+        .filter(|change| &*change.kind == Kind::McpServer.as_str() && change.after.is_none())
+        .map(|change| format!("{}/", change.uid))
+        .collect();
     let mut shown: Vec<ResourceChange> = Vec::new();
     for change in &record.changes {
-        let Some(change) = shown_change(change) else { continue };
+        // What goes with a deleted server needs no telling.
+        if &*change.kind == DEFINITION && gone.iter().any(|prefix| change.name.starts_with(prefix)) {
+            continue;
+        }
+        let Some(change) = shown_change(change, names) else { continue };
         match shown.iter_mut().find(|known| known.kind == change.kind && known.name == change.name) {
             Some(known) if known.change == ChangeKind::Changed => known.fields.extend(change.fields),
             Some(_) => {}
@@ -155,7 +183,7 @@ fn changes(record: &HistoryRecord) -> Vec<ResourceChange> {
     shown
 }
 
-fn shown_change(change: &HistoryChange) -> Option<ResourceChange> {
+fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceChange> {
     let what = match (&change.before, &change.after) {
         (None, _) => ChangeKind::Created,
         (Some(_), None) => ChangeKind::Deleted,
@@ -169,7 +197,7 @@ fn shown_change(change: &HistoryChange) -> Option<ResourceChange> {
             let name = after.or(before)?.get("key")?.as_str()?.to_owned();
             (Kind::VirtualKey.as_str().to_owned(), name, material_fields(before, after))
         }
-        DEFINITION | ADMIN_TOKEN => (change.kind.to_string(), change.name.to_string(), cut(before, after)),
+        DEFINITION => (DEFINITION.to_owned(), names.definition(&change.name), cut(before, after)),
         kind if Kind::parse(kind).is_some() => {
             (kind.to_owned(), change.name.to_string(), diff::documents(before, after))
         }

@@ -93,6 +93,10 @@ pub(super) fn referrers(state: &State, kind: Kind, name: &str) -> Vec<String> {
             if *other == kind && &*object.name == name {
                 continue;
             }
+            // Most mention it nowhere, and reading a whole document takes far longer than seeing that.
+            if !mentions(&object.body, name) {
+                continue;
+            }
             let Ok(resource) = Resource::from_json(&object.body) else { continue };
             let refers = references::of(&resource)
                 .iter()
@@ -103,6 +107,15 @@ pub(super) fn referrers(state: &State, kind: Kind, name: &str) -> Vec<String> {
         }
     }
     referrers
+}
+
+fn mentions(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(text) => text == name,
+        Value::Array(items) => items.iter().any(|item| mentions(item, name)),
+        Value::Object(members) => members.values().any(|member| mentions(member, name)),
+        _ => false,
+    }
 }
 
 /// Who refers to which secret: names of servers by the name of the secret.

@@ -1,0 +1,100 @@
+//! What a restart keeps: everything, down to the signature of the snapshot.
+
+mod admin_support;
+
+use admin_support::{ControlPlane, TEN};
+use portcullis_policy::snapshot::SIGNATURE_PURPOSE;
+use portcullis_proto::admin::v1 as proto;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_keeps_everything_and_signs_the_same_snapshot() {
+    let plane = ControlPlane::start().await;
+    plane.apply(TEN).await;
+    let request = proto::RotateKeyRequest { name: "ci".to_owned(), grace_seconds: 60 };
+    plane.keys().rotate_key(request).await.unwrap();
+    let changed = plane.snapshot().await;
+    // What follows changes the store and not the snapshot.
+    let request = proto::CreatePlaneTokenRequest::default();
+    let mut planes =
+        proto::planes_client::PlanesClient::with_interceptor(plane.channel.clone(), plane.bearer());
+    planes.create_plane_token(request).await.unwrap();
+    plane.apply(&TEN.replace("region: eu", "region: us")).await;
+
+    let token = plane.token();
+    let snapshot = plane.snapshot().await;
+    assert_eq!(snapshot, changed, "tokens and labels are no policy");
+    let published = plane.running().publisher().current().unwrap();
+    let (header, signature) = (published.header.clone(), published.signature);
+    let key = plane.running().publisher().public_key();
+    key.verify(SIGNATURE_PURPOSE, &header.signed_text(), &signature).unwrap();
+    drop(published);
+    let listed = plane.list("keys").await;
+    let history = plane.history("", "").await;
+    assert!(listed.version > snapshot.version);
+
+    let plane = plane.restart().await;
+    assert_eq!(plane.token(), token);
+    assert_eq!(plane.list("keys").await, listed);
+    assert_eq!(plane.history("", "").await, history);
+    assert_eq!(plane.snapshot().await, snapshot);
+    let published = plane.running().publisher().current().unwrap();
+    assert_eq!(published.header, header);
+    assert_eq!(published.signature, signature);
+    assert_eq!(plane.running().publisher().public_key(), key);
+
+    let applied = plane.apply(&TEN.replace("allow: [lookup]", "allow: [other]")).await;
+    assert_eq!(plane.snapshot().await.version, applied.version, "and versions go on from there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_token_file_is_not_made_anew() {
+    let plane = ControlPlane::start().await;
+    let bearer = plane.bearer();
+    std::fs::remove_file(plane.admin_token_file()).unwrap();
+    let plane = plane.restart().await;
+    assert!(!plane.admin_token_file().exists());
+    let mut client =
+        proto::resources_client::ResourcesClient::with_interceptor(plane.channel.clone(), bearer);
+    client.list(proto::ListRequest { kind: "zones".to_owned() }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_control_plane_on_the_same_directory_does_not_start() {
+    let plane = ControlPlane::start().await;
+    let second = portcullis_control_plane::start(
+        admin_support::config(plane.dir.path()),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    assert!(second.await.is_err());
+    plane.apply(TEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plane_token_for_the_same_process_replaces_the_one_before() {
+    let plane = ControlPlane::start().await;
+    let name = "local".parse().unwrap();
+    let first = plane.running().plane_token(&name).await.unwrap();
+    let second = plane.running().plane_token(&name).await.unwrap();
+    assert_ne!(first, second);
+    let mut planes =
+        proto::planes_client::PlanesClient::with_interceptor(plane.channel.clone(), plane.bearer());
+    let tokens =
+        planes.list_plane_tokens(proto::ListPlaneTokensRequest {}).await.unwrap().into_inner().tokens;
+    let valid: Vec<_> = tokens.iter().filter(|token| !token.revoked).collect();
+    assert_eq!(valid.len(), 1);
+    assert_eq!(valid[0].plane_name, "local");
+    assert!(admin_support::files_with(plane.dir.path(), second.split('.').next().unwrap()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_ends_watches_and_frees_the_directory() {
+    let mut plane = ControlPlane::start().await;
+    let request = proto::WatchRequest { kind: "zones".to_owned(), name: String::new() };
+    let mut watch = plane.resources().watch(request).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    plane.stop().await;
+    assert!(matches!(watch.message().await, Ok(None) | Err(_)));
+    drop(watch);
+    let plane = plane.restart().await;
+    assert_eq!(plane.names("zones").await, ["default"]);
+}
