@@ -1,7 +1,8 @@
 //! The digest of a snapshot and the text that is signed.
 //!
-//! Digest: SHA-256 over, for each entry ordered by (kind, id), kinds in the order of [`super::Entry::KINDS`], the lines `kind NUL id NUL` and the 32 bytes of the SHA-256 of
-//! the entry's body. It can be brought up to date from a delta without the bodies that did not change.
+//! Digest: SHA-256 over, for each entry ordered by (kind, id), kinds in the order of [`super::Entry::KINDS`], the lines
+//! `kind NUL id NUL` and the 32 bytes of the SHA-256 of the entry's body. It can be brought up to date from a delta
+//! without the bodies that did not change.
 
 use portcullis_seal::{Fingerprint, sha256};
 
