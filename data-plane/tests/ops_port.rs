@@ -2,6 +2,8 @@
 
 mod sync_fake;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -25,6 +27,7 @@ fn port(plane: &Plane, spool: SpoolConfig) -> (Port, Spool) {
         live: plane.synced.live.clone(),
         sync: plane.synced.status.clone(),
         spool: spool.clone(),
+        upstreams: Arc::default(),
         metrics: Metrics::default(),
         draining: draining.clone(),
     });
@@ -128,6 +131,8 @@ async fn metrics_tell_of_snapshot_spool_and_control_plane_each_once() {
         "portcullis_snapshots_refused_total 0",
         "portcullis_audit_records_total 0",
         "portcullis_audit_places 0",
+        "portcullis_upstream_requests_total 0",
+        "portcullis_upstream_sessions_open 0",
     ] {
         assert_eq!(body.lines().filter(|found| *found == line).count(), 1, "{line} in\n{body}");
     }

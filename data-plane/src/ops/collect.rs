@@ -24,7 +24,7 @@ struct PlaneCollector(OpsParts);
 
 impl Collector for PlaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let OpsParts { live, sync, spool, .. } = &self.0;
+        let OpsParts { live, sync, spool, upstreams, .. } = &self.0;
         if let Some(snapshot) = live.load() {
             let header = snapshot.header();
             let age = unix_now().as_secs().saturating_sub(header.built_unix_ms / 1000);
@@ -69,7 +69,15 @@ impl Collector for PlaneCollector {
             stats.deleted_segments,
         )?;
         gauge(&mut encoder, "audit_places", "Places for audit records that are out", stats.places)?;
-        gauge(&mut encoder, "audit_bytes", "Bytes of the audit spool, reserved space included", stats.bytes)
+        gauge(&mut encoder, "audit_bytes", "Bytes of the audit spool, reserved space included", stats.bytes)?;
+        for (name, value) in upstreams.figures() {
+            let name = format!("upstream_{name}");
+            match name.strip_suffix("_total") {
+                Some(name) => counter(&mut encoder, name, "Of upstreams, as named", value)?,
+                None => gauge(&mut encoder, &name, "Of upstreams, as named", value)?,
+            }
+        }
+        Ok(())
     }
 }
 

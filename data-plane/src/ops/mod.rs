@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Spool;
 use crate::sync::{Live, SyncStatus};
+use crate::upstream::UpstreamStats;
 
 /// What the operations port shows.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct OpsParts {
     pub sync: SyncStatus,
     /// Where records go.
     pub spool: Spool,
+    /// What upstreams count.
+    pub upstreams: Arc<UpstreamStats>,
     /// Everything that is counted.
     pub metrics: Metrics,
     /// Cancelled when the plane takes no new calls.

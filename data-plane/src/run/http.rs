@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,7 @@ pub(super) async fn serve<H, B>(
     shutdown: CancellationToken,
     drain: Duration,
 ) where
-    H: Fn(Request<RequestBody>) -> Answering<B> + Send + Sync + 'static,
+    H: Fn(Request<RequestBody>, SocketAddr) -> Answering<B> + Send + Sync + 'static,
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + 'static,
 {
     let connections = TaskTracker::new();
@@ -96,7 +97,7 @@ async fn connect<H, B>(
     handler: Arc<H>,
     shutdown: CancellationToken,
 ) where
-    H: Fn(Request<RequestBody>) -> Answering<B> + Send + Sync + 'static,
+    H: Fn(Request<RequestBody>, SocketAddr) -> Answering<B> + Send + Sync + 'static,
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + 'static,
 {
     let peer = connection.peer_addr();
@@ -104,7 +105,7 @@ async fn connect<H, B>(
     let seen = Arc::clone(&begun);
     let service = service_fn(move |request| {
         seen.store(true, Ordering::Relaxed);
-        let answer = handler(request);
+        let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut serving = pin!(server.serve_connection(TokioIo::new(connection), service));
