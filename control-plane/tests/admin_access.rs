@@ -238,3 +238,17 @@ async fn unknown_kinds_and_names_and_endpoints_are_refused_with_what_would_be_ri
     request.message = "x".repeat(5000);
     assert_eq!(plane.resources().apply(request).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_too_large_is_refused_unread() {
+    let plane = ControlPlane::start().await;
+    let file = proto::SourceFile { name: "k.yaml".to_owned(), text: "#".repeat(300 << 10) };
+    let request = proto::CreateKeyRequest { name: "k".to_owned(), file: Some(file) };
+    assert_eq!(plane.keys().create_key(request).await.unwrap_err().code(), Code::OutOfRange);
+    let request = proto::SetSecretRequest { name: "s".to_owned(), value: vec![0; 300 << 10].into() };
+    assert_eq!(plane.secrets().set_secret(request).await.unwrap_err().code(), Code::OutOfRange);
+    let mut request = admin_support::apply_request(admin_support::ZONES);
+    request.files[0].text.push_str(&"#".repeat(33 << 20));
+    assert_eq!(plane.resources().apply(request).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(plane.names("zones").await, ["default"]);
+}

@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicU64 as Counter;
 
+use futures_util::future::BoxFuture;
 use portcullis_policy::resource::{Kind, Uid};
 use portcullis_policy::snapshot::SIGNATURE_PURPOSE;
 use portcullis_proto::config::v1::ProbeReport;
@@ -9,7 +10,7 @@ use super::*;
 use crate::catalog::{self, Catalog};
 use crate::keys::KeyMaterial;
 use crate::registry::refuse;
-use crate::store::JournalStore;
+use crate::store::{HistoryError, HistoryFilter, HistoryRecord, JournalStore};
 
 struct World {
     store: Arc<dyn Store>,
@@ -240,6 +241,79 @@ async fn a_panic_while_deciding_is_an_error_and_the_next_change_goes_through() {
     };
     let (version, ()) = publisher.transact("me", "", decide, refuse).await.unwrap();
     assert_eq!(publisher.current().unwrap().header.version.0, version);
+}
+
+/// A store whose next commits go wrong as the test says.
+struct Unlucky {
+    inner: Arc<dyn Store>,
+    next: std::sync::Mutex<Vec<CommitError>>,
+}
+
+impl Store for Unlucky {
+    fn state(&self) -> Arc<State> {
+        self.inner.state()
+    }
+
+    fn commit(&self, expected: u64, change: Change) -> BoxFuture<'_, Result<Arc<State>, CommitError>> {
+        let error = self.next.lock().unwrap().pop();
+        Box::pin(async move {
+            match error {
+                // Somebody else was faster: with a change of the very object.
+                Some(CommitError::Conflict) => {
+                    let ops = vec![put(Kind::Customer, "c", uid(), json!({}))];
+                    let other = Change { author: "other".to_owned(), ops, ..change };
+                    self.inner.commit(expected, other).await?;
+                    Err(CommitError::Conflict)
+                }
+                Some(error) => Err(error),
+                None => self.inner.commit(expected, change).await,
+            }
+        })
+    }
+
+    fn history(&self, filter: HistoryFilter) -> BoxFuture<'_, Result<Vec<HistoryRecord>, HistoryError>> {
+        self.inner.history(filter)
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.inner.watch()
+    }
+}
+
+/// Adds one customer: the first that is not there yet.
+fn one_more(state: &State, _: &mut Parsed) -> Result<Decision<String>, RegistryError> {
+    let name = if state.get("Customer", "c").is_none() { "c" } else { "d" };
+    let ops = vec![put(Kind::Customer, name, uid(), json!({}))];
+    Ok(Decision { ops, answer: name.to_owned(), dry_run: false })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_is_told_as_such_and_publishes_nothing() {
+    let mut world = World::new();
+    world.commit(vec![irrelevant("first")]).await;
+    let next = vec![CommitError::Unavailable("no space left".to_owned())].into();
+    world.store = Arc::new(Unlucky { inner: Arc::clone(&world.store), next });
+    let publisher = world.publisher().await;
+    let before = publisher.current().unwrap();
+    let error = publisher.transact("me", "", one_more, refuse).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::Unavailable(why) if why == "no space left"), "{error}");
+    assert!(Arc::ptr_eq(&publisher.current().unwrap(), &before));
+    let (version, _) = publisher.transact("me", "", one_more, refuse).await.unwrap();
+    assert_eq!((version, publisher.current().unwrap().header.version.0), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_decided_again_on_what_a_faster_author_left() {
+    let mut world = World::new();
+    world.commit(vec![irrelevant("first")]).await;
+    let next = vec![CommitError::Conflict].into();
+    world.store = Arc::new(Unlucky { inner: Arc::clone(&world.store), next });
+    let publisher = world.publisher().await;
+    let (version, name) = publisher.transact("me", "", one_more, refuse).await.unwrap();
+    assert_eq!((version, name.as_str()), (3, "d"));
+    let published = publisher.current().unwrap();
+    assert_eq!(published.counts().get("customer"), Some(&2), "nothing of the lost attempt is in it");
+    same_after_restart(&world, &publisher).await;
 }
 
 /// What a change costs at size; run by hand with `--ignored --nocapture`.
