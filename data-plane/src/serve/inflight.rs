@@ -47,7 +47,7 @@ impl InFlight {
         if let Some(mut shard) = self.shard(&session) {
             let calls = shard.entry(session).or_default();
             // An id that is in use twice is the client's fault: the first one keeps it.
-            if calls.len() < PER_SESSION && !calls.contains_key("7") {
+            if calls.len() < PER_SESSION && !calls.contains_key(&id) {
                 calls.insert(id.clone(), token.clone());
                 registered = true;
             }
