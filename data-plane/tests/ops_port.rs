@@ -1,4 +1,11 @@
 //! The operations port says whether calls may be sent here, what is enforced, and what was counted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so"
+)]
 
 mod sync_fake;
 

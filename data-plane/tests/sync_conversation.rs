@@ -1,4 +1,11 @@
 //! What a data plane and its control plane say to each other, and that the plane comes back when they are parted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so"
+)]
 
 mod sync_fake;
 

@@ -1,4 +1,11 @@
 //! A data plane starts without a control plane from what it kept, and only from what is whole and signed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so"
+)]
 
 mod sync_fake;
 

@@ -1,4 +1,11 @@
 //! A snapshot that is not exactly what the pinned key signed, or that does not compile, changes nothing and is reported.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so"
+)]
 
 mod sync_fake;
 

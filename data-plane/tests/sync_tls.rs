@@ -1,4 +1,11 @@
 //! Apart, planes speak TLS: the control plane proves itself with a certificate of the given authority.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says so"
+)]
 
 mod sync_fake;
 

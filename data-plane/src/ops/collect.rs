@@ -1,6 +1,7 @@
 //! Figures of snapshot, synchronisation and spool, read when `/metrics` is asked for.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -9,22 +10,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::{OpsParts, unix_now};
+use crate::ledger::Spool;
+use crate::sync::{Live, SyncStatus};
+use crate::upstream::UpstreamStats;
 
 pub(super) fn register(parts: &OpsParts) {
     parts.metrics.register(|registry| {
         let build = Family::<Vec<(String, String)>, Gauge>::default();
         build.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         registry.register("portcullis_build", "The version of this plane; always 1", build);
-        registry.register_collector(Box::new(PlaneCollector(parts.clone())));
+        registry.register_collector(Box::new(PlaneCollector {
+            live: parts.live.clone(),
+            sync: parts.sync.clone(),
+            spool: parts.spool.clone(),
+            upstreams: Arc::clone(&parts.upstreams),
+        }));
     });
 }
 
+/// What is asked. Not all of [`OpsParts`]: the registry would hold itself, and nothing of a plane would ever be freed.
 #[derive(Debug)]
-struct PlaneCollector(OpsParts);
+struct PlaneCollector {
+    live: Live,
+    sync: SyncStatus,
+    spool: Spool,
+    upstreams: Arc<UpstreamStats>,
+}
 
 impl Collector for PlaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let OpsParts { live, sync, spool, upstreams, .. } = &self.0;
+        let Self { live, sync, spool, upstreams } = self;
         if let Some(snapshot) = live.load() {
             let header = snapshot.header();
             let age = unix_now().as_secs().saturating_sub(header.built_unix_ms / 1000);

@@ -133,3 +133,6 @@ async fn connect<H, B>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

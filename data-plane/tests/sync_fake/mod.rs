@@ -27,29 +27,29 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-pub const SECRET: &str = "pcp_test-secret";
+pub(crate) const SECRET: &str = "pcp_test-secret";
 /// Longer than anything here takes; reached only when a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
 }
 
 /// One conversation, from the control plane's side.
-pub struct Session {
-    pub hello: proto::Hello,
-    pub authorization: String,
+pub(crate) struct Session {
+    pub(crate) hello: proto::Hello,
+    pub(crate) authorization: String,
     said: mpsc::Receiver<Said>,
     tell: mpsc::Sender<Result<proto::AttachResponse, Status>>,
 }
 
 impl Session {
-    pub async fn tell(&self, message: Told) {
+    pub(crate) async fn tell(&self, message: Told) {
         let response = proto::AttachResponse { message: Some(message) };
         self.tell.send(Ok(response)).await.expect("the plane listens");
     }
 
-    pub async fn welcome(&self) {
+    pub(crate) async fn welcome(&self) {
         self.tell(Told::Welcome(proto::Welcome {
             control_plane_id: "test".to_owned(),
             unix_ms: 0,
@@ -58,18 +58,18 @@ impl Session {
         .await;
     }
 
-    pub async fn fail(self, status: Status) {
+    pub(crate) async fn fail(self, status: Status) {
         self.tell.send(Err(status)).await.expect("the plane listens");
     }
 
-    pub async fn send(&self, chunks: impl IntoIterator<Item = proto::SnapshotChunk>) {
+    pub(crate) async fn send(&self, chunks: impl IntoIterator<Item = proto::SnapshotChunk>) {
         for chunk in chunks {
             self.tell(Told::Snapshot(chunk)).await;
         }
     }
 
     /// The next message that is no sign of life; none when the plane went away.
-    pub async fn heard(&mut self) -> Option<Said> {
+    pub(crate) async fn heard(&mut self) -> Option<Said> {
         soon(async {
             loop {
                 match self.said.recv().await {
@@ -81,7 +81,7 @@ impl Session {
         .await
     }
 
-    pub async fn status(&mut self) -> proto::PlaneStatus {
+    pub(crate) async fn status(&mut self) -> proto::PlaneStatus {
         soon(async {
             loop {
                 if let Said::Status(status) = self.said.recv().await.expect("the plane is there") {
@@ -92,14 +92,14 @@ impl Session {
         .await
     }
 
-    pub async fn ack(&mut self) -> proto::Ack {
+    pub(crate) async fn ack(&mut self) -> proto::Ack {
         match self.heard().await {
             Some(Said::Ack(ack)) => ack,
             other => panic!("no Ack but {other:?}"),
         }
     }
 
-    pub async fn nack(&mut self) -> proto::Nack {
+    pub(crate) async fn nack(&mut self) -> proto::Nack {
         match self.heard().await {
             Some(Said::Nack(nack)) => nack,
             other => panic!("no Nack but {other:?}"),
@@ -143,9 +143,9 @@ impl Distribution for Service {
 }
 
 /// The fake. Dropped, its port closes and its connections end.
-pub struct FakeControlPlane {
-    pub addr: SocketAddr,
-    pub key: SigningKey,
+pub(crate) struct FakeControlPlane {
+    pub(crate) addr: SocketAddr,
+    pub(crate) key: SigningKey,
     sessions: mpsc::Receiver<Session>,
     server: JoinHandle<()>,
 }
@@ -157,12 +157,12 @@ impl Drop for FakeControlPlane {
 }
 
 impl FakeControlPlane {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into(), SigningKey::generate().unwrap().0).await
     }
 
     /// At an address that another one just left, perhaps.
-    pub async fn start_at(addr: SocketAddr, key: SigningKey) -> Self {
+    pub(crate) async fn start_at(addr: SocketAddr, key: SigningKey) -> Self {
         let listener = soon(async {
             loop {
                 match TcpListener::bind(addr).await {
@@ -176,7 +176,7 @@ impl FakeControlPlane {
         Self::serve(addr, key, TcpListenerStream::new(listener))
     }
 
-    pub fn serve<I, IO>(addr: SocketAddr, key: SigningKey, incoming: I) -> Self
+    pub(crate) fn serve<I, IO>(addr: SocketAddr, key: SigningKey, incoming: I) -> Self
     where
         I: Stream<Item = Result<IO, std::io::Error>> + Send + 'static,
         IO: tokio::io::AsyncRead
@@ -195,15 +195,15 @@ impl FakeControlPlane {
         Self { addr, key, sessions, server }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    pub fn token(&self) -> PlaneToken {
+    pub(crate) fn token(&self) -> PlaneToken {
         PlaneToken { secret_text: SECRET.to_owned(), public_key: self.key.public_key() }
     }
 
-    pub fn config(&self, dir: &Path) -> SyncConfig {
+    pub(crate) fn config(&self, dir: &Path) -> SyncConfig {
         SyncConfig {
             control_plane: ControlPlane::new(&self.url(), None).unwrap(),
             token: self.token(),
@@ -215,27 +215,27 @@ impl FakeControlPlane {
         }
     }
 
-    pub async fn session(&mut self) -> Session {
+    pub(crate) async fn session(&mut self) -> Session {
         soon(self.sessions.recv()).await.expect("the fake is alive")
     }
 
     /// The next conversation, welcomed.
-    pub async fn welcomed(&mut self) -> Session {
+    pub(crate) async fn welcomed(&mut self) -> Session {
         let session = self.session().await;
         session.welcome().await;
         session
     }
 
-    pub fn snapshot(&self, version: u64, entries: &[Entry]) -> Signed {
+    pub(crate) fn snapshot(&self, version: u64, entries: &[Entry]) -> Signed {
         Signed::new(&self.key, version, entries)
     }
 }
 
 /// A data plane's synchronisation that runs until it is dropped.
-pub struct Plane {
-    pub synced: Synced,
-    pub stop: CancellationToken,
-    pub task: JoinHandle<()>,
+pub(crate) struct Plane {
+    pub(crate) synced: Synced,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Drop for Plane {
@@ -245,7 +245,7 @@ impl Drop for Plane {
 }
 
 impl Plane {
-    pub fn start(config: SyncConfig) -> Self {
+    pub(crate) fn start(config: SyncConfig) -> Self {
         let (synchroniser, synced) = Synchroniser::open(config).unwrap();
         let stop = CancellationToken::new();
         let figures = || portcullis_data_plane::sync::PlaneFigures {
@@ -257,29 +257,29 @@ impl Plane {
         Self { synced, stop, task }
     }
 
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop.cancel();
         soon(&mut self.task).await.unwrap();
     }
 
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         version(&self.synced)
     }
 }
 
-pub fn version(synced: &Synced) -> u64 {
+pub(crate) fn version(synced: &Synced) -> u64 {
     synced.live.load().map_or(0, |snapshot| snapshot.version().0)
 }
 
 /// What a control plane would send of one version.
 #[derive(Clone)]
-pub struct Signed {
-    pub header: proto::SnapshotHeader,
-    pub entries: Vec<proto::Entry>,
+pub(crate) struct Signed {
+    pub(crate) header: proto::SnapshotHeader,
+    pub(crate) entries: Vec<proto::Entry>,
 }
 
 impl Signed {
-    pub fn new(key: &SigningKey, version: u64, entries: &[Entry]) -> Self {
+    pub(crate) fn new(key: &SigningKey, version: u64, entries: &[Entry]) -> Self {
         let (encoded, digest) = encode_all(entries);
         let entries: Vec<proto::Entry> = encoded
             .into_iter()
@@ -294,7 +294,7 @@ impl Signed {
     }
 
     /// In pieces of so many entries.
-    pub fn chunks(&self, size: usize) -> Vec<proto::SnapshotChunk> {
+    pub(crate) fn chunks(&self, size: usize) -> Vec<proto::SnapshotChunk> {
         let pieces: Vec<_> = self.entries.chunks(size).collect();
         let last = pieces.len() - 1;
         let chunk = |(at, piece): (usize, &&[proto::Entry])| proto::SnapshotChunk {
@@ -307,7 +307,7 @@ impl Signed {
     }
 }
 
-pub fn sign(
+pub(crate) fn sign(
     key: &SigningKey,
     version: u64,
     digest: portcullis_seal::Fingerprint,
@@ -329,7 +329,7 @@ pub fn sign(
     }
 }
 
-pub fn zone(number: u128) -> Entry {
+pub(crate) fn zone(number: u128) -> Entry {
     Entry::Zone(ZoneEntry {
         uid: Uid(Uuid::from_u128(number)),
         name: format!("zone-{number}").parse().unwrap(),
@@ -339,12 +339,12 @@ pub fn zone(number: u128) -> Entry {
     })
 }
 
-pub fn zones(count: u128) -> Vec<Entry> {
+pub(crate) fn zones(count: u128) -> Vec<Entry> {
     (1..=count).map(zone).collect()
 }
 
 /// A team of a customer that is not there.
-pub fn dangling() -> Entry {
+pub(crate) fn dangling() -> Entry {
     Entry::Team(TeamEntry {
         uid: Uid(Uuid::from_u128(1000)),
         name: "lost".parse().unwrap(),
