@@ -144,10 +144,11 @@ impl HttpLink {
         sent: &Sent,
     ) -> Result<Exchange, UpstreamError> {
         count(&self.stats.requests_total);
-        for _ in 0..MAX_TURNS {
+        for turn in 0..MAX_TURNS {
+            let certain = turn > 0;
             let turn = match self.spoken().await? {
                 Spoken::Modern(revision) => {
-                    self.modern_request(call, header_params, revision, limits, sent).await?
+                    self.modern_request(call, header_params, (revision, certain), limits, sent).await?
                 }
                 Spoken::Legacy => self.legacy_request(call, limits, sent).await?,
             };

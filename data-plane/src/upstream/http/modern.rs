@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use portcullis_mcp::methods::NameSource;
 use portcullis_mcp::{Era, HeaderParam, Message, Method, Revision, headers, object, parse_upstream};
 use portcullis_policy::Reason;
@@ -61,12 +61,12 @@ impl HttpLink {
         }
     }
 
-    /// One request of a caller.
+    /// One request of a caller. `certain` says that the server was just asked for its era: its refusals are then its answers.
     pub(super) async fn modern_request(
         self: &Arc<Self>,
         call: &Call,
         header_params: &[HeaderParam],
-        revision: Revision,
+        (revision, certain): (Revision, bool),
         limits: &Limits,
         sent: &Sent,
     ) -> Result<Turn, UpstreamError> {
@@ -101,12 +101,15 @@ impl HttpLink {
                 if let Some(found) = names_versions(&error) {
                     return self.turn(&found);
                 }
+                if !certain && is_foreign(status, Some(&error)) {
+                    self.era.doubt();
+                    return Ok(Turn::AskAgain);
+                }
                 (status, ExchangeBody::Json(error))
             }
             Answer::Refused(status, None) => {
-                // Not how a modern server refuses: it may be another one by now.
                 self.era.doubt();
-                return if matches!(status.as_u16(), 400 | 404 | 405) {
+                return if !certain && is_foreign(status, None) {
                     Ok(Turn::AskAgain)
                 } else {
                     Err(answer::refusal(status))
@@ -169,6 +172,20 @@ pub(super) fn modern_headers(
     let mut map = HeaderMap::new();
     headers::compose(&mut map, revision, method, name.as_deref(), header_params, arguments);
     map
+}
+
+/// Whether a modern server would not refuse like this: it may be another one by now, or never was modern (2026-07-28,
+/// streamable HTTP, backward compatibility). Nothing was done then.
+fn is_foreign(status: StatusCode, error: Option<&[u8]>) -> bool {
+    if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+        return false;
+    }
+    let Some(Ok(Message::Response { outcome: Err(error), .. })) = error.map(parse_upstream) else {
+        return true;
+    };
+    let code = object::member(error, "code").map(RawValue::get);
+    // Malformed requests and unknown methods are refused alike in both eras, by a server that took the request as its own.
+    !matches!(code, Some("-32700" | "-32600" | "-32601" | "-32602" | "-32020" | "-32021" | "-32022"))
 }
 
 /// What an error −32022 says about the server; `None` for any other answer.
