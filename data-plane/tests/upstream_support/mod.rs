@@ -8,6 +8,7 @@
     reason = "test support"
 )]
 
+pub mod child;
 pub mod fake;
 pub mod legacy;
 pub mod modern;
