@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::spool::Inner;
+use super::files::Files;
 
 /// How often it looks when nobody wakes it. The most that a loss of power can take is what was written since.
 const ROUND: Duration = Duration::from_secs(1);
@@ -51,8 +51,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Self> {
-        let (wake, weak) = (inner.wake.clone(), Arc::downgrade(inner));
+    pub(super) fn start(files: &Arc<Files>) -> io::Result<Self> {
+        let (wake, weak) = (files.wake.clone(), Arc::downgrade(files));
         let own = wake.clone();
         let thread =
             std::thread::Builder::new().name("audit-keeper".to_owned()).spawn(move || keep(&wake, &weak))?;
@@ -68,9 +68,9 @@ impl Drop for Keeper {
     }
 }
 
-fn keep(wake: &Wake, inner: &Weak<Inner>) {
+fn keep(wake: &Wake, files: &Weak<Files>) {
     while wake.wait() {
-        let Some(inner) = inner.upgrade() else { return };
-        inner.tend();
+        let Some(files) = files.upgrade() else { return };
+        files.tend();
     }
 }

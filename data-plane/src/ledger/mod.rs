@@ -3,9 +3,10 @@
 //! A place for the record is reserved, for real, before anything is sent upstream; so a call whose record cannot be kept
 //! does not happen. The room knows records and files, and nothing of calls.
 //!
-//! `spool` gives places and chooses files; `segment` is one file; `frame` is the form of one record in it; `keeper` is the
+//! `spool` gives places; `files` chooses where they lead; `segment` is one file; `frame` is the form of one record in it; `keeper` is the
 //! thread that makes, closes and syncs files; `read` is the way back.
 
+mod files;
 mod filter;
 mod fit;
 mod frame;

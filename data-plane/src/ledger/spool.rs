@@ -1,32 +1,15 @@
-//! Places for records, and the files that they lead to.
-//!
-//! Each thread has a shard, and each shard a segment of its own, so that requests wait for no lock and share no file. The
-//! keeper, a thread of its own, makes the next segments ahead of time, closes the full ones and syncs.
+//! Places for records: reserved before a call goes out, turned into the record when it ends.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use rustix::fs::FlockOperation;
-
-use super::frame::PLACE;
+use super::files::Files;
+use super::fit;
 use super::keeper::Keeper;
 use super::record::AuditRecord;
-use super::segment::{HEADER, Segment, SegmentId};
-use super::{fit, keeper};
-
-/// How long a failure to make a segment stands before a request tries again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The smallest segment.
-const MIN_SEGMENT: u64 = 64 * 1024;
-/// The most shards.
-const MAX_SHARDS: usize = 8;
+use super::segment::Segment;
 
 /// Bounds of a spool.
 #[derive(Debug, Clone)]
@@ -108,7 +91,7 @@ pub struct SpoolStats {
 /// The spool of one data plane. Clones share it; when the last clone and the last place are gone, its files are closed.
 #[derive(Debug, Clone)]
 pub struct Spool {
-    inner: Arc<Inner>,
+    files: Arc<Files>,
     _keeper: Arc<Keeper>,
 }
 
@@ -116,57 +99,9 @@ pub struct Spool {
 #[derive(Debug)]
 #[must_use = "a place that is dropped is given back without a record"]
 pub struct Place {
-    inner: Arc<Inner>,
+    files: Arc<Files>,
     segment: Arc<Segment>,
     used: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Inner {
-    dir: PathBuf,
-    config: SpoolConfig,
-    segment_bytes: u64,
-    shards: Box<[Shard]>,
-    places: AtomicUsize,
-    next_number: AtomicU64,
-    /// Every file of the directory and what it takes; the closed ones may be deleted.
-    files: Mutex<BTreeMap<SegmentId, FileFacts>>,
-    failure: Mutex<Option<(Instant, SpoolFull)>>,
-    counts: Counts,
-    pub(super) wake: keeper::Wake,
-    _lock: File,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FileFacts {
-    bytes: u64,
-    closed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    written: AtomicU64,
-    failed: AtomicU64,
-    refused: AtomicU64,
-    deleted: AtomicU64,
-    failing: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    current: ArcSwapOption<Segment>,
-    turn: Mutex<Turn>,
-}
-
-/// What is touched only when a segment is full.
-#[derive(Debug, Default)]
-struct Turn {
-    next: Option<Arc<Segment>>,
-    full: Vec<Arc<Segment>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Spool {
@@ -175,9 +110,10 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be used, or another process uses it. A full disk is no error here: places are then refused.
     pub fn open(dir: &Path, config: SpoolConfig) -> Result<Self, SpoolError> {
-        let inner = Arc::new(Inner::open(dir, config)?);
-        let keeper = Arc::new(Keeper::start(&inner).map_err(|source| inner.io_error(source))?);
-        Ok(Self { inner, _keeper: keeper })
+        let files = Arc::new(Files::open(dir, config)?);
+        let keeper =
+            Keeper::start(&files).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
+        Ok(Self { files, _keeper: Arc::new(keeper) })
     }
 
     /// Reserves a place: a few hundred nanoseconds, no lock that other requests hold, except when a segment is full.
@@ -185,14 +121,8 @@ impl Spool {
     /// # Errors
     /// When there is none.
     pub fn reserve(&self) -> Result<Place, SpoolFull> {
-        let inner = &self.inner;
-        if inner.places.fetch_add(1, Ordering::AcqRel) >= inner.config.max_places {
-            return Err(inner.refuse(SpoolFull::TooManyPlaces));
-        }
-        match inner.place() {
-            Ok(segment) => Ok(Place { inner: Arc::clone(inner), segment, used: false }),
-            Err(full) => Err(inner.refuse(full)),
-        }
+        let segment = self.files.reserve()?;
+        Ok(Place { files: Arc::clone(&self.files), segment, used: false })
     }
 
     /// Whether a place could be reserved now.
@@ -200,32 +130,19 @@ impl Spool {
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), SpoolFull> {
-        if self.inner.places.load(Ordering::Acquire) >= self.inner.config.max_places {
-            return Err(SpoolFull::TooManyPlaces);
-        }
-        let segment = self.inner.place()?;
-        segment.give_back();
-        Ok(())
+        self.files.check()
     }
 
     /// Figures since it was opened.
     #[must_use]
     pub fn stats(&self) -> SpoolStats {
-        let Inner { counts, places, .. } = &*self.inner;
-        SpoolStats {
-            written: counts.written.load(Ordering::Relaxed),
-            failed: counts.failed.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
-            places: places.load(Ordering::Relaxed) as u64,
-            bytes: lock(&self.inner.files).values().map(|file| file.bytes).sum(),
-            deleted_segments: counts.deleted.load(Ordering::Relaxed),
-        }
+        self.files.stats()
     }
 
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.inner.dir
+        self.files.dir()
     }
 }
 
@@ -246,8 +163,7 @@ impl Place {
                 .write(buffer)
                 .map_err(|source| SpoolError::Io { path: self.segment.path.clone(), source })
         });
-        let counts = &self.inner.counts;
-        if written.is_ok() { &counts.written } else { &counts.failed }.fetch_add(1, Ordering::Relaxed);
+        self.files.count(written.is_ok());
         written
     }
 }
@@ -257,272 +173,6 @@ impl Drop for Place {
         if !self.used {
             self.segment.give_back();
         }
-        self.inner.places.fetch_sub(1, Ordering::AcqRel);
+        self.files.place_gone();
     }
-}
-
-impl Inner {
-    fn open(dir: &Path, config: SpoolConfig) -> Result<Self, SpoolError> {
-        let failed = |source| SpoolError::Io { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(SpoolError::InUse(dir.to_owned())),
-            Err(error) => return Err(failed(error.into())),
-        }
-        let files = close_old(dir).map_err(failed)?;
-        let next_number = files.keys().next_back().map_or(1, |last| last.number + 1);
-        let (shards, segment_bytes) = size(&config);
-        Ok(Self {
-            dir: dir.to_owned(),
-            config,
-            segment_bytes,
-            shards: (0..shards).map(|_| Shard::default()).collect(),
-            places: AtomicUsize::new(0),
-            next_number: AtomicU64::new(next_number),
-            files: Mutex::new(files),
-            failure: Mutex::new(None),
-            counts: Counts::default(),
-            wake: keeper::Wake::default(),
-            _lock: lock,
-        })
-    }
-
-    fn io_error(&self, source: io::Error) -> SpoolError {
-        SpoolError::Io { path: self.dir.clone(), source }
-    }
-
-    fn refuse(&self, full: SpoolFull) -> SpoolFull {
-        self.places.fetch_sub(1, Ordering::AcqRel);
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        full
-    }
-
-    /// A segment in which one place is promised.
-    fn place(&self) -> Result<Arc<Segment>, SpoolFull> {
-        let own = thread_number() % self.shards.len().max(1);
-        let ordered = self.shards.iter().cycle().skip(own).take(self.shards.len());
-        let mut refusal = SpoolFull::Disk;
-        for (turn, shard) in ordered.enumerate() {
-            if let Some(segment) = shard.promised() {
-                return Ok(segment);
-            }
-            // Only the own shard is turned by a request; of the others what is left is taken.
-            if turn == 0 {
-                match self.turn(own, shard) {
-                    Ok(segment) => return Ok(segment),
-                    Err(full) => refusal = full,
-                }
-            }
-        }
-        Err(refusal)
-    }
-
-    /// Puts the next segment of a shard in use.
-    fn turn(&self, number: usize, shard: &Shard) -> Result<Arc<Segment>, SpoolFull> {
-        let mut turn = lock(&shard.turn);
-        // Somebody else may have done it while we waited.
-        if let Some(segment) = shard.promised() {
-            return Ok(segment);
-        }
-        let next = match turn.next.take() {
-            Some(next) => next,
-            None => self.make(number, &mut turn.full)?,
-        };
-        // Promised before others can see it: this place is ours.
-        if !next.try_reserve() {
-            return Err(SpoolFull::Disk);
-        }
-        turn.full.extend(shard.current.swap(Some(Arc::clone(&next))));
-        drop(turn);
-        self.wake.wake();
-        Ok(next)
-    }
-
-    /// Makes a segment, deleting the oldest where the bound asks for it. After a failure, others are refused for a moment
-    /// without trying.
-    fn make(&self, shard: usize, full_ones: &mut Vec<Arc<Segment>>) -> Result<Arc<Segment>, SpoolFull> {
-        let mut failure = lock(&self.failure);
-        if let Some((when, full)) = *failure
-            && when.elapsed() < RETRY_AFTER
-        {
-            return Err(full);
-        }
-        let mut made = self.make_now(shard);
-        if made.as_ref().is_err_and(|full| *full == SpoolFull::Retention) && !full_ones.is_empty() {
-            // So fast that the keeper has closed nothing yet: what is full is closed here, so that it may go.
-            full_ones.retain(|segment| !self.close(segment));
-            made = self.make_now(shard);
-        }
-        *failure = made.as_ref().err().map(|full| (Instant::now(), *full));
-        self.counts.failing.store(made.is_err(), Ordering::Release);
-        made
-    }
-
-    fn make_now(&self, shard: usize) -> Result<Arc<Segment>, SpoolFull> {
-        let mut files = lock(&self.files);
-        self.make_room(&mut files)?;
-        let id = SegmentId {
-            number: self.next_number.fetch_add(1, Ordering::AcqRel),
-            shard: u32::try_from(shard).unwrap_or(u32::MAX),
-        };
-        match Segment::create(&self.dir, id, self.segment_bytes, unix_ms()) {
-            Ok(segment) => {
-                files.insert(id, FileFacts { bytes: segment.size(), closed: false });
-                Ok(Arc::new(segment))
-            }
-            Err(error) => {
-                if !self.counts.failing.load(Ordering::Acquire) {
-                    tracing::error!(%error, dir = %self.dir.display(), "no room for audit records");
-                }
-                Err(SpoolFull::Disk)
-            }
-        }
-    }
-
-    fn make_room(&self, files: &mut BTreeMap<SegmentId, FileFacts>) -> Result<(), SpoolFull> {
-        let mut total: u64 = files.values().map(|file| file.bytes).sum();
-        while total.saturating_add(self.segment_bytes) > self.config.max_total_bytes {
-            let oldest = files.iter().find(|(_, file)| file.closed).map(|(id, file)| (*id, file.bytes));
-            let Some((id, bytes)) = oldest.filter(|_| !self.config.keep_oldest) else {
-                return Err(SpoolFull::Retention);
-            };
-            match fs::remove_file(self.dir.join(id.file_name())) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::error!(%error, segment = id.file_name(), "an old audit segment cannot be deleted");
-                    return Err(SpoolFull::Retention);
-                }
-            }
-            tracing::info!(
-                segment = id.file_name(),
-                "oldest audit segment deleted: the spool has its full size"
-            );
-            self.counts.deleted.fetch_add(1, Ordering::Relaxed);
-            files.remove(&id);
-            total = total.saturating_sub(bytes);
-        }
-        Ok(())
-    }
-
-    /// What the keeper does on each round: next segments made, full ones closed, the rest synced.
-    pub(super) fn tend(&self) {
-        for (number, shard) in self.shards.iter().enumerate() {
-            let mut turn = lock(&shard.turn);
-            if shard.current.load().is_some() && turn.next.is_none() {
-                // Under the lock: segments come into use in the order of their numbers.
-                let Turn { next, full } = &mut *turn;
-                *next = self.make(number, full).ok();
-            }
-            let full = std::mem::take(&mut turn.full);
-            drop(turn);
-            let open: Vec<_> = full.into_iter().filter(|segment| !self.close(segment)).collect();
-            for segment in open.iter().chain(shard.current.load_full().iter()) {
-                if let Err(error) = segment.sync() {
-                    tracing::error!(%error, segment = %segment.path.display(), "audit records are not synced");
-                }
-            }
-            lock(&shard.turn).full.extend(open);
-        }
-    }
-
-    /// Closes a segment that takes no more places. False while one of its places is out.
-    fn close(&self, segment: &Segment) -> bool {
-        match segment.seal() {
-            Ok(false) => return false,
-            Ok(true) => {}
-            Err(error) => {
-                tracing::error!(%error, segment = %segment.path.display(), "audit segment not closed")
-            }
-        }
-        let mut files = lock(&self.files);
-        if segment.is_empty() && fs::remove_file(&segment.path).is_ok() {
-            files.remove(&segment.id);
-        } else if let Some(file) = files.get_mut(&segment.id) {
-            *file = FileFacts { bytes: segment.len(), closed: true };
-        }
-        true
-    }
-}
-
-impl Shard {
-    fn promised(&self) -> Option<Arc<Segment>> {
-        let current = self.current.load();
-        current.as_ref().filter(|segment| segment.try_reserve()).map(Arc::clone)
-    }
-}
-
-/// No clone and no place is left: everything is closed, and nothing reserved stays behind.
-impl Drop for Inner {
-    fn drop(&mut self) {
-        for shard in &self.shards {
-            let mut turn = lock(&shard.turn);
-            let mut left = std::mem::take(&mut turn.full);
-            left.extend(turn.next.take());
-            drop(turn);
-            left.extend(shard.current.swap(None));
-            for segment in left {
-                self.close(&segment);
-            }
-        }
-    }
-}
-
-/// How many shards, and how large their segments: three segments of each shard fit the bound.
-fn size(config: &SpoolConfig) -> (usize, u64) {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = if config.shards == 0 { processors() } else { config.shards };
-    let mut shards = wanted.clamp(1, MAX_SHARDS);
-    let segment = config.segment_bytes.max(MIN_SEGMENT);
-    while shards > 1 && segment.saturating_mul(3 * shards as u64) > config.max_total_bytes {
-        shards -= 1;
-    }
-    let fits = (config.max_total_bytes / (3 * shards as u64)).max(MIN_SEGMENT);
-    (shards, segment.min(fits).max(HEADER + PLACE))
-}
-
-/// The files that are there, those of a process that was killed cut to what was written.
-fn close_old(dir: &Path) -> io::Result<BTreeMap<SegmentId, FileFacts>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let Some(id) = entry.file_name().to_str().and_then(SegmentId::parse) else { continue };
-        let file = File::options().read(true).write(true).open(entry.path())?;
-        let written = super::read::written_length(&file)?;
-        if written <= HEADER {
-            fs::remove_file(entry.path())?;
-            continue;
-        }
-        if file.metadata()?.len() != written {
-            file.set_len(written)?;
-            file.sync_data()?;
-        }
-        files.insert(id, FileFacts { bytes: written, closed: true });
-    }
-    Ok(files)
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Spreads threads over shards.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    OWN.get().unwrap_or_else(|| {
-        let own = NEXT.fetch_add(1, Ordering::Relaxed);
-        OWN.set(Some(own));
-        own
-    })
 }

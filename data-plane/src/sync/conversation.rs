@@ -45,8 +45,8 @@ pub(super) enum Ended {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The control plane does not admit this plane.
-    #[error("the control plane does not accept this plane's token")]
-    NotAdmitted,
+    #[error("the control plane does not admit this plane: {0}")]
+    NotAdmitted(String),
     /// The control plane ended it.
     #[error("{}", told(.0))]
     Status(Box<Status>),
@@ -69,7 +69,9 @@ fn told(status: &Status) -> String {
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
         match status.code() {
-            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Self::NotAdmitted,
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
+                Self::NotAdmitted(status.message().to_owned())
+            }
             _ => Self::Status(Box::new(status)),
         }
     }
