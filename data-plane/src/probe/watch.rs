@@ -63,7 +63,7 @@ impl<R: Report> Watch<R> {
             };
             match self.wait(&mut stream, wait).await {
                 Cause::Change => {
-                    tokio::time::sleep(DEBOUNCE).await;
+                    settle(&mut stream).await;
                     lost.reset();
                 }
                 Cause::StreamLost => {
@@ -126,6 +126,21 @@ impl<R: Report> Watch<R> {
             }
         }
     }
+}
+
+/// Lets changes come together, and takes what is said of them meanwhile: the look that follows sees them all.
+async fn settle(stream: &mut Option<EventStream>) {
+    let timer = tokio::time::sleep(DEBOUNCE);
+    tokio::pin!(timer);
+    while let Some(open) = stream.as_mut() {
+        tokio::select! {
+            () = &mut timer => return,
+            event = open.next() => if matches!(event, None | Some(Err(_) | Ok(Event::Response { .. }))) {
+                *stream = None;
+            },
+        }
+    }
+    timer.await;
 }
 
 fn tells_change(json: &[u8]) -> bool {

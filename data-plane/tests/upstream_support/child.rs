@@ -64,6 +64,7 @@ fn handle(kind: &str, message: &Value, method: &str) {
         "tools/list" => {
             result(message, &json!({ "tools": [{ "name": "echo", "inputSchema": { "type": "object" } }] }))
         }
+        "prompts/list" if modern => result(message, &json!({ "prompts": [] })),
         "tools/call" => call(message),
         "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => result(message, &json!({})),
         "subscriptions/listen" if modern => {
