@@ -169,10 +169,10 @@ fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 
             return Some(found);
         }
         let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(found) = inside.and_then(|inside| inside.downcast_ref::<E>()) {
-            return Some(found);
-        }
-        next = error.source();
+        next = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
     }
     None
 }
