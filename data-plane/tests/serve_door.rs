@@ -27,13 +27,19 @@ const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 async fn a_foreign_origin_or_host_is_refused_before_the_credential_is_looked_at() {
     let (world, _fake) = world().await;
     let nobody = world.caller("bot", "/mcp").without("authorization");
-    for (name, value) in [("origin", "https://evil.example.com"), ("host", "evil.example.com"), ("origin", "null")] {
+    for (name, value) in
+        [("origin", "https://evil.example.com"), ("host", "evil.example.com"), ("origin", "null")]
+    {
         let got = nobody.with(name, value).post(PING).await;
         assert_eq!(got.status, StatusCode::FORBIDDEN, "{name}: {value}");
         assert!(!got.header("x-request-id").is_empty());
     }
     for origin in ["http://localhost:5173", "https://app.example.com"] {
-        assert_eq!(nobody.with("origin", origin).post(PING).await.status, StatusCode::UNAUTHORIZED, "{origin}");
+        assert_eq!(
+            nobody.with("origin", origin).post(PING).await.status,
+            StatusCode::UNAUTHORIZED,
+            "{origin}"
+        );
     }
 }
 
@@ -131,7 +137,11 @@ async fn a_request_larger_than_its_server_takes_is_a_413_and_never_reaches_it() 
 async fn what_is_no_message_is_a_400_with_the_code_that_says_why() {
     let (world, _fake) = world().await;
     let bot = world.caller("bot", "/mcp");
-    let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}{}}}}}"#, "[".repeat(99), "]".repeat(99));
+    let deep = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}{}}}}}"#,
+        "[".repeat(99),
+        "]".repeat(99)
+    );
     for (body, code) in [
         ("{", -32700),
         ("[]", -32600),
@@ -144,7 +154,8 @@ async fn what_is_no_message_is_a_400_with_the_code_that_says_why() {
         let got = bot.post(body).await;
         assert_eq!((got.status, got.code()), (StatusCode::BAD_REQUEST, code), "{body}");
     }
-    for body in [r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#, &deep] {
+    for body in [r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#, &deep]
+    {
         let got = bot.post(body.to_owned()).await;
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}");
     }

@@ -54,12 +54,23 @@ async fn a_version_that_is_not_offered_gets_a_counter_offer() {
     ] {
         let params = json!({"protocolVersion": asked, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}});
         let got = bot.ask_legacy("initialize", params.clone()).await;
-        assert_eq!((got.status, &got.result()["protocolVersion"]), (StatusCode::OK, &json!(answered)), "{asked}");
+        assert_eq!(
+            (got.status, &got.result()["protocolVersion"]),
+            (StatusCode::OK, &json!(answered)),
+            "{asked}"
+        );
         // A client that knows both eras may say so in the header already.
         let got = bot.with("mcp-protocol-version", "2026-07-28").ask_legacy("initialize", params).await;
-        assert_eq!((got.status, &got.result()["protocolVersion"]), (StatusCode::OK, &json!(answered)), "{asked}");
+        assert_eq!(
+            (got.status, &got.result()["protocolVersion"]),
+            (StatusCode::OK, &json!(answered)),
+            "{asked}"
+        );
     }
-    let got = world.caller("bot", "/servers/crm/mcp").ask_legacy("initialize", json!({"protocolVersion": LEGACY})).await;
+    let got = world
+        .caller("bot", "/servers/crm/mcp")
+        .ask_legacy("initialize", json!({"protocolVersion": LEGACY}))
+        .await;
     assert_eq!(got.result()["serverInfo"]["name"], "crm-upstream");
     assert_eq!(got.result()["instructions"], "How to use crm.");
 }
@@ -82,8 +93,14 @@ async fn a_session_is_good_for_its_principal_endpoint_and_time_alone() {
         assert_eq!(stranger.read(Method::GET, "").await.status, StatusCode::NOT_FOUND);
         assert_eq!(stranger.read(Method::DELETE, "").await.status, StatusCode::NOT_FOUND);
     }
-    assert_eq!(bot.with("mcp-session-id", &token).with_also("mcp-session-id", &token)
-        .ask_legacy("tools/list", json!({})).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        bot.with("mcp-session-id", &token)
+            .with_also("mcp-session-id", &token)
+            .ask_legacy("tools/list", json!({}))
+            .await
+            .status,
+        StatusCode::BAD_REQUEST
+    );
 
     assert_eq!(session.ask_legacy("tools/call", json!({"name": "crm_echo"})).await.status, StatusCode::OK);
     assert_eq!(session.read(Method::DELETE, "").await.status, StatusCode::NO_CONTENT);
@@ -142,7 +159,11 @@ async fn legacy_rows_of_the_table() {
     assert_eq!(world.records().pop().unwrap().reason, Some(Reason::UpstreamError));
     for version in ["2024-11-05", "1999-01-01"] {
         let got = bot.with("mcp-protocol-version", version).ask_legacy("ping", json!({})).await;
-        assert_eq!((got.status, got.code()), (StatusCode::BAD_REQUEST, 400), "{version}: never −32022 to a legacy caller");
+        assert_eq!(
+            (got.status, got.code()),
+            (StatusCode::BAD_REQUEST, 400),
+            "{version}: never −32022 to a legacy caller"
+        );
     }
     let got = bot.ask_legacy("tools/list", json!({})).await.result();
     assert!(got.get("ttlMs").is_none() && got.get("resultType").is_none());
@@ -230,7 +251,8 @@ async fn a_request_of_a_server_reaches_its_client_and_the_answer_finds_its_way_f
     assert_eq!(asked["method"], "elicitation/create");
     let id = asked["id"].as_str().unwrap().to_owned();
     assert_ne!(id, "question-1");
-    let answer = |id: &str| json!({"jsonrpc": "2.0", "id": id, "result": {"action": "accept", "x": [1]}}).to_string();
+    let answer =
+        |id: &str| json!({"jsonrpc": "2.0", "id": id, "result": {"action": "accept", "x": [1]}}).to_string();
     let rival = world.caller("rival", "/mcp").initialize(json!({"elicitation": {}})).await;
     for (caller, id) in [(&rival, id.as_str()), (&bot, "question-1"), (&bot, "forged")] {
         assert_eq!(caller.post(answer(id)).await.status, StatusCode::BAD_REQUEST);
@@ -264,7 +286,11 @@ async fn the_standing_stream_tells_what_changed_and_what_servers_say() {
     fake.push(&updated("secret:///b"));
     fake.push(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     fake.push(&updated("file:///a"));
-    assert_eq!(events.message().await.unwrap(), updated("file:///a"), "only what is granted, and our own lists");
+    assert_eq!(
+        events.message().await.unwrap(),
+        updated("file:///a"),
+        "only what is granted, and our own lists"
+    );
     fake.push(&json!({"jsonrpc": "2.0", "method": "notifications/resources/list_changed"}));
     assert_eq!(events.message().await.unwrap()["method"], "notifications/resources/list_changed");
 

@@ -50,7 +50,7 @@ async fn world() -> (World, Fake) {
 }
 
 fn decision(result: &Value) -> &Value {
-    &result["_meta"]["portcullis/decision"]
+    result.pointer("/_meta/portcullis~1decision").unwrap_or(&Value::Null)
 }
 
 #[tokio::test]
@@ -69,7 +69,12 @@ async fn a_call_passes_byte_for_byte_both_ways_and_leaves_one_record() {
     assert_eq!(got.json()["id"], "id-7");
     assert_eq!(got.result()["x-unknown"], json!({"a": [1, 2]}));
     let seen = fake.saw("tools/call").await;
-    assert!(seen.text.contains(r#""arguments":{ "n" : 12345678901234567890, "x":[1.0, 2e3] },"x-unknown":{"k":null}"#), "{}", seen.text);
+    assert!(
+        seen.text
+            .contains(r#""arguments":{ "n" : 12345678901234567890, "x":[1.0, 2e3] },"x-unknown":{"k":null}"#),
+        "{}",
+        seen.text
+    );
     let params = seen.json()["params"].clone();
     assert_eq!(params["name"], "echo");
     assert_eq!(params["_meta"]["vendor/x"], json!([1]));
@@ -209,9 +214,21 @@ async fn missing_meta_other_versions_and_other_headers_are_400_with_the_code_of_
         (caller.with("mcp-method", "TOOLS/CALL"), body.clone(), -32020),
         (caller.without("mcp-name"), body.clone(), -32020),
         (caller.with("mcp-name", "echo"), body.clone(), -32020),
-        (caller.with("mcp-protocol-version", "2027-01-01"), with_meta(version, Some(json!("2027-01-01"))), -32022),
-        (caller.with("mcp-protocol-version", "v999.0.0"), with_meta(version, Some(json!("v999.0.0"))), -32022),
-        (caller.with("mcp-protocol-version", "1900-01-01"), with_meta(version, Some(json!("1900-01-01"))), -32022),
+        (
+            caller.with("mcp-protocol-version", "2027-01-01"),
+            with_meta(version, Some(json!("2027-01-01"))),
+            -32022,
+        ),
+        (
+            caller.with("mcp-protocol-version", "v999.0.0"),
+            with_meta(version, Some(json!("v999.0.0"))),
+            -32022,
+        ),
+        (
+            caller.with("mcp-protocol-version", "1900-01-01"),
+            with_meta(version, Some(json!("1900-01-01"))),
+            -32022,
+        ),
     ];
     for (caller, body, code) in cases {
         let got = caller.post(body.clone()).await;
@@ -232,7 +249,8 @@ fn base64(text: &str) -> String {
 async fn mirrored_parameters_must_agree_with_the_arguments() {
     let (world, fake) = world().await;
     let bot = world.caller("bot", "/mcp");
-    let (caller, body) = bot.modern("tools/call", json!({"name": "crm_mirrored", "arguments": {"region": "eu"}}));
+    let (caller, body) =
+        bot.modern("tools/call", json!({"name": "crm_mirrored", "arguments": {"region": "eu"}}));
     for caller in [caller.clone(), caller.with("mcp-param-region", "us")] {
         let got = caller.post(body.clone()).await;
         assert_eq!((got.status, got.code()), (StatusCode::BAD_REQUEST, -32020));
@@ -246,7 +264,9 @@ async fn mirrored_parameters_must_agree_with_the_arguments() {
 async fn methods_of_the_other_era_and_unknown_ones_are_404() {
     let (world, _fake) = world().await;
     let bot = world.caller("bot", "/mcp");
-    for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "unknown/method", "tasks/get"] {
+    for method in
+        ["initialize", "ping", "logging/setLevel", "resources/subscribe", "unknown/method", "tasks/get"]
+    {
         let got = bot.ask_modern(method, json!({})).await;
         assert_eq!((got.status, got.code()), (StatusCode::NOT_FOUND, -32601), "{method}");
     }
@@ -291,7 +311,8 @@ async fn an_endpoint_says_what_it_is_and_what_it_can_do() {
     for capability in ["tools", "prompts", "resources", "completions", "logging"] {
         assert!(result["capabilities"].get(capability).is_some(), "{capability}");
     }
-    let result = world.caller("bot", "/servers/crm/mcp").ask_modern("server/discover", json!({})).await.result();
+    let result =
+        world.caller("bot", "/servers/crm/mcp").ask_modern("server/discover", json!({})).await.result();
     assert_eq!(result["instructions"], "How to use crm.");
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "crm-upstream");
 }
@@ -311,8 +332,11 @@ async fn resources_prompts_and_completion_pass() {
         let got = bot.ask_modern("prompts/get", json!({"name": prompt, "arguments": {}})).await;
         assert_eq!(got.result()["messages"][0]["content"]["text"], "prompt hello", "{path}");
         let got = bot
-            .ask_modern("completion/complete", json!({"ref": {"type": "ref/prompt", "name": prompt, "x": 1},
-                "argument": {"name": "a", "value": "b"}}))
+            .ask_modern(
+                "completion/complete",
+                json!({"ref": {"type": "ref/prompt", "name": prompt, "x": 1},
+                "argument": {"name": "a", "value": "b"}}),
+            )
             .await;
         assert_eq!(got.result()["completion"]["values"], json!(["hello"]), "{path}");
     }
@@ -324,7 +348,12 @@ async fn resource_lists_are_filtered_and_their_cursors_sealed() {
     let (world, fake) = world().await;
     let got = world.caller("bot", "/mcp").ask_modern("resources/list", json!({})).await;
     let uris = |value: &Value| -> Vec<String> {
-        value["resources"].as_array().unwrap().iter().map(|item| item["uri"].as_str().unwrap().to_owned()).collect()
+        value["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["uri"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(uris(&got.result()), ["file:///a", "file:///c"], "all pages, and only what is granted");
     assert_eq!(got.result()["resources"][0]["x-kept"], 1);
@@ -363,7 +392,8 @@ async fn a_server_that_is_down_is_missing_from_a_merged_list_and_breaks_nothing(
 #[tokio::test]
 async fn a_resource_that_two_granted_servers_offer_is_hidden_at_the_aggregate() {
     let (one, two) = (Fake::start(true).await, Fake::start(true).await);
-    let grants = json!([{"server": "one", "resources": ["*"]}, {"server": "two", "resources": ["file:///a"]}]);
+    let grants =
+        json!([{"server": "one", "resources": ["*"]}, {"server": "two", "resources": ["file:///a"]}]);
     let policy = Policy::new()
         .server("one", &one.url, true, &Fake::capabilities())
         .server("two", &two.url, true, &Fake::capabilities())
@@ -403,8 +433,13 @@ async fn progress_streams_and_log_messages_come_only_when_asked_for() {
         assert_eq!(messages[0]["params"]["x-kept"], true);
         assert_eq!(messages.last().unwrap()["result"]["content"][0]["text"], "progressed");
     }
-    let got = bot.ask_modern("tools/call", json!({"name": "crm_echo",
-        "_meta": {"io.modelcontextprotocol/logLevel": "loud"}})).await;
+    let got = bot
+        .ask_modern(
+            "tools/call",
+            json!({"name": "crm_echo",
+        "_meta": {"io.modelcontextprotocol/logLevel": "loud"}}),
+        )
+        .await;
     assert_eq!((got.status, got.code()), (StatusCode::BAD_REQUEST, -32602));
 }
 

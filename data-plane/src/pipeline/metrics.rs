@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use portcullis_policy::Reason;
+use portcullis_policy::resource::Name;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -69,7 +70,7 @@ pub struct Figures {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Series {
-    server: Arc<str>,
+    server: Option<Name>,
     method: &'static str,
     name: Arc<str>,
 }
@@ -146,14 +147,14 @@ impl Figures {
     /// A call ended. `name` is an approved name, or empty.
     pub(crate) fn ended(
         &self,
-        server: &Arc<str>,
+        server: Option<&Name>,
         method: &'static str,
         name: &Arc<str>,
         outcome: Outcome,
         took: Duration,
         upstream: Duration,
     ) {
-        let series = Series { server: Arc::clone(server), method, name: Arc::clone(name) };
+        let series = Series { server: server.cloned(), method, name: Arc::clone(name) };
         match self.calls.get_or_keep(&series, Arc::default) {
             Some(outcomes) => outcomes.add(outcome),
             None => self.other_calls.add(outcome),
@@ -258,7 +259,8 @@ impl Figures {
         let mut series: Vec<(Series, Arc<Outcomes>)> = Vec::new();
         self.calls.each(|key, outcomes| series.push((key.clone(), Arc::clone(outcomes))));
         for (key, outcomes) in &series {
-            one_series(&mut family, &key.server, key.method, &key.name, outcomes)?;
+            let server = key.server.as_ref().map_or("", Name::as_str);
+            one_series(&mut family, server, key.method, &key.name, outcomes)?;
         }
         one_series(&mut family, "", "", "", &self.other_calls)
     }

@@ -32,7 +32,6 @@ pub(super) struct Recorder {
     metrics: Metrics,
     started: Instant,
     dispatched: Option<Instant>,
-    label: Arc<str>,
     approved_name: Arc<str>,
 }
 
@@ -64,7 +63,6 @@ impl Recorder {
             metrics: metrics.clone(),
             started: admitted.arrival.at,
             dispatched: None,
-            label: Arc::from(""),
             approved_name: Arc::from(""),
         })
     }
@@ -72,7 +70,6 @@ impl Recorder {
     /// Says what was permitted.
     pub(super) fn permitted(&mut self, permit: &Permit) {
         let server = permit.server();
-        self.label = Arc::from(server.name().as_str());
         let Some(record) = &mut self.record else { return };
         record.rule = Some(permit.rule().to_string());
         record.server = Some(server.name().clone());
@@ -149,9 +146,6 @@ impl Recorder {
             } else if record.tool.is_none() {
                 record.tool.clone_from(&denial.tool);
             }
-            if let Some(server) = &record.server {
-                self.label = Arc::from(server.as_str());
-            }
         }
         self.write(Outcome::Error)
     }
@@ -164,7 +158,7 @@ impl Recorder {
         record.latency_micros.total = micros(took);
         record.latency_micros.upstream = micros(waited);
         let method = portcullis_mcp::Method::parse(&record.method).map_or("", |method| method.as_str());
-        self.metrics.ended(&self.label, method, &self.approved_name, outcome, took, waited);
+        self.metrics.ended(record.server.as_ref(), method, &self.approved_name, outcome, took, waited);
         let Some(place) = self.place.take() else { return Ok(()) };
         place.write(&record).map_err(|error| {
             self.metrics.records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -110,8 +110,7 @@ impl Pipeline {
             .filter(|server| takes_level(server))
             .map(|server| self.told(&admitted, &client, server, request.method, request.params.clone()))
             .collect();
-        let told: Vec<Result<(), Fault>> =
-            stream::iter(told).buffer_unordered(AT_ONCE).collect().await;
+        let told: Vec<Result<(), Fault>> = stream::iter(told).buffer_unordered(AT_ONCE).collect().await;
         match told.into_iter().find_map(Result::err).filter(|_| alone) {
             None => ok(message::result(&request.id, "{}")),
             Some(Fault::Theirs(error)) => ok(message::raw_error(Some(&request.id), &error)),

@@ -82,8 +82,7 @@ impl Gateway {
             return invalid("too many resourceSubscriptions in one stream");
         }
         let Some(leave) = self.0.streams.open(admitted.principal.key_uid, Kind::Standing) else {
-            self.metrics().denied(portcullis_policy::Reason::Overloaded);
-            return answer::status(http::StatusCode::TOO_MANY_REQUESTS);
+            return self.too_many_streams();
         };
         let offer = Offer::of(&admitted.view);
         filter.prompts_list_changed &= offer.prompts();

@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use portcullis_policy::{Denial, View};
+use portcullis_mcp::{Era, respond};
+use portcullis_policy::{Denial, Reason, View};
 use portcullis_seal::Fingerprint;
 use tokio::sync::{broadcast, watch};
 
@@ -117,8 +117,7 @@ impl Gateway {
             Some((leave, slot, before))
         });
         let Some((leave, slot, before)) = kept else {
-            self.metrics().denied(portcullis_policy::Reason::Overloaded);
-            return answer::status(StatusCode::TOO_MANY_REQUESTS);
+            return self.too_many_streams();
         };
         if let Some(before) = before {
             before.finish();
@@ -127,6 +126,14 @@ impl Gateway {
         let reader = slot.read(None);
         tokio::spawn(self.clone().keep_standing(admitted, client, slot, leave));
         answer::events(reader)
+    }
+
+    /// The caller, or the plane, has as many streams as may be.
+    pub(super) fn too_many_streams(&self) -> HttpAnswer {
+        self.metrics().denied(Reason::Overloaded);
+        let asked =
+            respond::Asked { era: Era::Legacy, id: None, subject: respond::Subject::Other, request_id: "" };
+        answer::of(respond::deny(Reason::Overloaded, &asked, &respond::Detail::default()))
     }
 
     async fn keep_standing(

@@ -1,5 +1,17 @@
 //! A whole gateway in one process: a compiled snapshot, a real HTTP listener, real upstreams of both eras.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part, in a crate of its own")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test file uses its part, in a crate of its own"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that fails is a test that fails"
+)]
 
 pub mod client;
 pub mod policy;
