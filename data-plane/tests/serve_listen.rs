@@ -189,3 +189,30 @@ async fn a_swap_in_the_middle_of_calls_fails_none_of_them() {
     }
     assert_eq!(world.records().len(), 200);
 }
+
+#[tokio::test]
+async fn one_caller_has_a_bounded_number_of_open_streams() {
+    let fake = Fake::start(true).await;
+    let world = World::new(&policy(&fake, true)).await;
+    let bot = world.caller("bot", "/mcp");
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(listen(&bot, json!({"toolsListChanged": true})).await);
+    }
+    let (caller, body) = bot.modern("subscriptions/listen", json!({"notifications": {}}));
+    let got = caller.post(body).await;
+    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!got.header("retry-after").is_empty());
+    drop(open);
+    // What was closed is given back.
+    let again = async {
+        loop {
+            let (caller, body) = bot.modern("subscriptions/listen", json!({"notifications": {}}));
+            if caller.send(Method::POST, body).await.status() == StatusCode::OK {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), again).await.expect("a stream is free again");
+}

@@ -496,3 +496,67 @@ async fn a_capability_that_was_not_declared_is_a_400() {
     assert_eq!((got.status, got.code()), (StatusCode::BAD_REQUEST, -32021));
     assert_eq!(got.json()["error"]["data"]["requiredCapabilities"], json!({"elicitation": {}}));
 }
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_that_belong_to_one_list_and_one_caller() {
+    let fake = Fake::start(true).await;
+    let all = json!([{"server": "crm", "allow": ["*"]}]);
+    let of = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("t-{number:05}")).collect();
+        let policy = Policy::new().server("crm", &fake.url, true, &Fake::capabilities());
+        let policy = names.iter().fold(policy, |policy, name| policy.tool("crm", name));
+        policy.key("bot", &all).key("rival", &all)
+    };
+    let world = World::new(&of(2100)).await;
+    for modern in [true, false] {
+        let (bot, rival) = (world.caller("bot", "/mcp"), world.caller("rival", "/mcp"));
+        let list = async |caller: &common::Caller, cursor: Option<&str>| {
+            let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
+            if modern {
+                caller.ask_modern("tools/list", params).await
+            } else {
+                caller.ask_legacy("tools/list", params).await
+            }
+        };
+        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let result = list(&bot, cursor.as_deref()).await.result();
+            let tools = result["tools"].as_array().unwrap();
+            assert!(tools.len() <= 1000);
+            seen.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+            match result["nextCursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        assert_eq!(seen.len(), 2100);
+        seen.dedup();
+        assert_eq!(seen.len(), 2100);
+        assert_eq!(list(&rival, cursor.as_deref()).await.code(), -32602, "another caller's cursor");
+        world.live.swap(of(2101).compile(2));
+        assert_eq!(list(&bot, cursor.as_deref()).await.code(), -32602, "a cursor into another list");
+        world.live.swap(of(2100).compile(3));
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_shows_its_own_tools_under_exposed_names_and_nothing_else() {
+    let fake = Fake::start(true).await;
+    let policy = Policy::new()
+        .server("crm", &fake.url, true, &Fake::capabilities())
+        .tool("crm", "echo")
+        .tool("crm", "fail")
+        .prompt("crm", "hello")
+        .bundle("support", &json!([{"server": "crm", "allow": ["e*"]}]))
+        .key("bot", &json!([{"bundle": "support"}]));
+    let world = World::new(&policy).await;
+    let bot = world.caller("bot", "/bundles/support/mcp");
+    let result = bot.ask_modern("tools/list", json!({})).await.result();
+    assert_eq!(result["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(result["tools"][0]["name"], "crm_echo");
+    let got = bot.ask_modern("tools/call", json!({"name": "crm_echo"})).await;
+    assert_eq!(got.result()["content"][0]["text"], "done");
+    assert_eq!(bot.ask_modern("tools/call", json!({"name": "crm_fail"})).await.code(), -32602);
+    assert_eq!(bot.ask_modern("prompts/list", json!({})).await.code(), -32601);
+    assert_eq!(world.records().first().unwrap().endpoint, "/bundles/support/mcp");
+}

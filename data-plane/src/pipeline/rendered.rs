@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::shards::Shards;
 
 /// Lists that are kept for legacy callers; most of them are the very buffer of the view.
-const KEPT: usize = 4096;
+const KEPT: usize = 512;
 
 /// The lists of tools that were made for legacy callers.
 #[derive(Debug)]
