@@ -1,4 +1,11 @@
 //! The prober: what it reports of servers of both eras, when it looks again, and what it does not believe.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod upstream_support;
 

@@ -1,4 +1,11 @@
 //! Legacy HTTP servers: the handshake, sessions and their end, streams and their resumption, requests of the server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod upstream_support;
 

@@ -1,4 +1,11 @@
 //! Limits, credentials, addresses, and everything that goes wrong on the way to an HTTP server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod upstream_support;
 

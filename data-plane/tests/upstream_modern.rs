@@ -1,4 +1,11 @@
 //! Modern HTTP servers, and finding out which era a server speaks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod upstream_support;
 

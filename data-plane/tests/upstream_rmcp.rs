@@ -1,4 +1,11 @@
 //! The official SDK's servers as upstreams, over HTTP, over TLS and as children, in both eras.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod upstream_support;
 

@@ -84,6 +84,7 @@ fn handle(kind: &str, message: &Value, method: &str) {
     }
 }
 
+#[allow(clippy::zombie_processes, reason = "who outlives whom is what is tested")]
 fn call(message: &Value) {
     let arguments = &message["params"]["arguments"];
     let answer = |value: &Value| result(message, &json!({ "content": [], "structuredContent": value }));

@@ -30,10 +30,9 @@ const IDLE_PLAIN: Duration = Duration::from_secs(4);
 const IDLE_TLS: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection in use is checked for life.
 const H2_PING: Duration = Duration::from_secs(20);
-/// Header fields that a server may send.
-const MAX_HEADERS: usize = 64;
 
 /// What is to be sent.
+#[derive(Clone)]
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
@@ -90,7 +89,6 @@ impl HttpClient {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(idle)
                 .pool_max_idle_per_host(max_idle)
-                .http1_max_headers(MAX_HEADERS)
                 .http2_keep_alive_interval(H2_PING)
                 .build(connector.clone())
         };
@@ -103,22 +101,26 @@ impl HttpClient {
     /// the connection was a pooled one that broke before an answer began, and then once, on a connection of its own.
     pub(super) async fn send(&self, out: Outgoing) -> Result<Response<Incoming>, UpstreamError> {
         let started = Instant::now();
-        match self.pooled.request(self.request(&out)?).await {
-            Ok(response) => Ok(response),
-            Err(error) if out.repeatable && was_stale(&error, started) => {
+        let again = out.repeatable.then(|| out.clone());
+        let error = match self.pooled.request(self.request(out)?).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        match again.filter(|_| was_stale(&error, started)) {
+            Some(out) => {
                 count(&self.stats.retries_total);
-                self.fresh.request(self.request(&out)?).await.map_err(|error| failure(&error))
+                self.fresh.request(self.request(out)?).await.map_err(|error| failure(&error))
             }
-            Err(error) => Err(failure(&error)),
+            None => Err(failure(&error)),
         }
     }
 
-    fn request(&self, out: &Outgoing) -> Result<Request<Full<Bytes>>, UpstreamError> {
-        let mut request = Request::new(Full::new(out.body.clone()));
-        *request.method_mut() = out.method.clone();
+    fn request(&self, out: Outgoing) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let mut request = Request::new(Full::new(out.body));
+        *request.method_mut() = out.method;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
-        headers.clone_from(&out.headers);
+        *headers = out.headers;
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         auth::attach(headers, &self.auth, &self.secrets)?;
         Ok(request)

@@ -120,15 +120,16 @@ impl HttpLink {
         session: Option<&HttpSession>,
     ) -> Result<(), UpstreamError> {
         let response = self.client.send(Outgoing::post(map, message, false)).await?;
+        let status = response.status();
+        // 202 without a body by the specification; some servers say 200 and something, which is as good.
+        if status.is_success() {
+            return Ok(());
+        }
+        if let Some(session) = session.filter(|session| session.has_id() && status == StatusCode::NOT_FOUND) {
+            session.expired();
+        }
         match answer::read(response, MAX_HANDSHAKE).await? {
-            Answer::Refused(status, _) => {
-                if let Some(session) =
-                    session.filter(|session| session.has_id() && status == StatusCode::NOT_FOUND)
-                {
-                    session.expired();
-                }
-                Err(answer::refusal(status))
-            }
+            Answer::Refused(status, _) => Err(answer::refusal(status)),
             _ => Ok(()),
         }
     }
