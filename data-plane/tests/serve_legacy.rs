@@ -18,7 +18,7 @@ fn policy(fake: &Fake) -> Policy {
         .prompt("crm", "hello")
         .key("bot", &grants)
         .key("rival", &grants);
-    for tool in ["echo", "slow", "progress", "ask", "fail", "broken"] {
+    for tool in ["echo", "slow", "progress", "ask", "fail", "broken", "late_sse", "quiet_sse"] {
         policy = policy.tool("crm", tool);
     }
     policy
@@ -331,4 +331,23 @@ async fn log_level_and_roots_reach_the_servers() {
     let note = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}).to_string();
     assert_eq!(bot.post(note).await.status, StatusCode::ACCEPTED);
     fake.saw("notifications/roots/list_changed").await;
+}
+
+#[tokio::test]
+async fn a_call_that_stays_quiet_for_long_becomes_a_stream_that_can_be_resumed() {
+    let (world, fake) = world().await;
+    let bot = world.caller("bot", "/mcp").initialize(json!({})).await;
+    let got = bot.post(call(1, "crm_late_sse")).await;
+    assert_eq!(
+        got.header("content-type"),
+        "application/json",
+        "an answer that comes at once and alone is no stream"
+    );
+    let mut events = Events::new(bot.send(Method::POST, call(2, "crm_quiet_sse")).await);
+    let primed = events.event().await.unwrap();
+    assert!(primed.data.is_empty());
+    drop(events);
+    fake.open_gate();
+    let mut events = Events::new(bot.with("last-event-id", &primed.id.unwrap()).send(Method::GET, "").await);
+    assert_eq!(events.message().await.unwrap()["result"]["content"][0]["text"], "quiet");
 }

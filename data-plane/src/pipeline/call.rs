@@ -284,17 +284,15 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
         ExchangeBody::Json(json) => Answered::Reply(course.conclude(&json, exchange.era)),
         ExchangeBody::Stream(events) => {
             let mut relay = Relay::new(course, events, exchange.era, exchange.session, interrupt);
-            loop {
-                match relay.next().await {
-                    // An answer without anything before it stays plain JSON, however large it is.
-                    Some(Frame::Last(answer)) => return Answered::Reply(answer),
-                    Some(Frame::Idle) => {}
-                    Some(frame) => {
-                        relay.give_back(frame);
-                        return Answered::Relay(Box::new(relay));
-                    }
-                    None => return Answered::Cancelled,
+            match relay.next().await {
+                // An answer without anything before it stays plain JSON, however large it is.
+                Some(Frame::Last(answer)) => Answered::Reply(answer),
+                Some(Frame::Idle) => Answered::Relay(Box::new(relay)),
+                Some(frame) => {
+                    relay.give_back(frame);
+                    Answered::Relay(Box::new(relay))
                 }
+                None => Answered::Cancelled,
             }
         }
     }

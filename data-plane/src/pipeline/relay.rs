@@ -18,6 +18,10 @@ use crate::upstream::{Event, EventStream, UpstreamError, UpstreamSessionRef};
 /// Without a message for this long, a stream tells its reader that it lives.
 pub(crate) const IDLE: Duration = Duration::from_secs(15);
 
+/// How long a legacy caller of an upstream that streams waits for a first message: beyond it the call becomes a stream of its
+/// own, which can be resumed. Before it an answer that comes alone stays plain JSON.
+const PROMPT: Duration = Duration::from_millis(500);
+
 /// One piece of an answer.
 #[derive(Debug)]
 pub enum Frame {
@@ -68,6 +72,7 @@ pub struct Relay {
     downward: Downward,
     interrupt: Interrupt,
     ready: Option<Frame>,
+    idle: Duration,
 }
 
 impl Relay {
@@ -88,7 +93,8 @@ impl Relay {
             scope: Scope::Call,
             asked: Vec::new(),
         };
-        Self { course, events: Some(events), from, downward, interrupt, ready: None }
+        let idle = if course.client.era == Era::Legacy { PROMPT } else { IDLE };
+        Self { course, events: Some(events), from, downward, interrupt, ready: None, idle }
     }
 
     /// Puts a frame back, to be given first.
@@ -121,7 +127,10 @@ impl Relay {
                     };
                 }
                 event = events.next() => event,
-                () = tokio::time::sleep(IDLE) => return Some(Frame::Idle),
+                () = tokio::time::sleep(self.idle) => {
+                    self.idle = IDLE;
+                    return Some(Frame::Idle);
+                }
             };
             if let Some(frame) = self.on_event(event).await {
                 if let (Frame::Message(bytes), Some(recorder)) = (&frame, &mut self.course.recorder) {

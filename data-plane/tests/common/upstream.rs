@@ -236,6 +236,13 @@ impl Fake {
                 abandoned.done();
                 self.result(id, json!({"content": text("at last")}))
             }
+            "quiet_sse" => {
+                let (inner, result) = (Arc::clone(&self.inner), self.result_text(id, json!({"content": text("quiet")})));
+                events(stream::once(async move {
+                    inner.gate.notified().await;
+                    result
+                }))
+            }
             "progress" => self.progress(id, params),
             "late_sse" => events(stream::iter([self.result_text(id, json!({"content": text("one event")}))])),
             "ask" if self.inner.modern => match params.get("inputResponses") {
