@@ -92,6 +92,19 @@ async fn a_legacy_caller_offers_a_modern_server_nothing_to_ask_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_no_handshake_is_asked_for_one_once_and_serves_legacy_callers_all_the_same() {
+    let fake = modern::start(plain).await;
+    let world = World::new(&http(&fake.url, &json!({})));
+    for session in 1..=3 {
+        let exchange = world.request(echo(legacy_caller(session))).await.unwrap();
+        assert_eq!(exchange.era, Era::Modern);
+    }
+    assert_eq!(fake.rpc("initialize").len(), 1);
+    assert_eq!(fake.rpc("server/discover").len(), 1);
+    assert_eq!(fake.rpc("tools/call").len(), 3);
+}
+
+#[tokio::test]
 async fn a_stream_gives_events_and_letting_go_of_it_closes_it_and_nothing_else() {
     let (feeders, mut receiver) = tokio::sync::mpsc::channel(4);
     let fake = modern::start(move |seen: Seen| {

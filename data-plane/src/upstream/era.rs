@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -126,17 +127,23 @@ pub(super) fn nothing_in_common() -> UpstreamError {
     )
 }
 
+/// Whether a modern server takes a handshake as well: three states in one atomic.
+const UNASKED: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
+
 /// What is known of one server's era.
 #[derive(Debug, Default)]
 pub(super) struct EraCell {
     known: ArcSwapOption<Spoken>,
+    legacy_too: AtomicU8,
     asking: Mutex<Option<(Instant, UpstreamError)>>,
 }
 
 impl EraCell {
     /// With a first assumption.
     pub(super) fn new(assumed: Option<Spoken>) -> Self {
-        Self { known: ArcSwapOption::from(assumed.map(Arc::new)), asking: Mutex::default() }
+        Self { known: ArcSwapOption::from(assumed.map(Arc::new)), ..Self::default() }
     }
 
     /// What is known.
@@ -154,6 +161,21 @@ impl EraCell {
     /// Forgets, so that the next one asks again.
     pub(super) fn doubt(&self) {
         self.known.store(None);
+        self.legacy_too.store(UNASKED, Ordering::Relaxed);
+    }
+
+    /// Whether a modern server takes a handshake as well; none where nobody asked yet.
+    pub(super) fn legacy_too(&self) -> Option<bool> {
+        match self.legacy_too.load(Ordering::Relaxed) {
+            YES => Some(true),
+            NO => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Keeps whether a modern server takes a handshake as well.
+    pub(super) fn learn_legacy_too(&self, takes: bool) {
+        self.legacy_too.store(if takes { YES } else { NO }, Ordering::Relaxed);
     }
 
     /// What is known, or what `ask` finds out. One asks for all who wait; they share its failure too.

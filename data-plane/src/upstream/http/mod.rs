@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 
 use self::client::HttpClient;
 use self::session::session_headers;
-use super::call::{Call, EventStream, Exchange, Listen, UpstreamSessionRef};
+use super::call::{Call, Caller, EventStream, Exchange, Listen, UpstreamSessionRef};
 use super::era::{EraCell, Spoken};
 use super::limits::Sent;
 use super::stats::{UpstreamStats, count};
@@ -135,6 +135,36 @@ impl HttpLink {
         self.era.get(|| async { Ok(self.discover().await?.0) }).await
     }
 
+    /// How the server is spoken to for this caller: in the caller's own era where the server knows both, so that nothing has
+    /// to be translated and the server's requests can pass.
+    async fn spoken_for(&self, caller: &Caller) -> Result<Spoken, UpstreamError> {
+        let spoken = self.spoken().await?;
+        if caller.era == Era::Modern || spoken == Spoken::Legacy {
+            return Ok(spoken);
+        }
+        let takes = match self.era.legacy_too() {
+            Some(takes) => takes,
+            None => self.takes_handshake(spoken, caller).await,
+        };
+        Ok(if takes { Spoken::Legacy } else { spoken })
+    }
+
+    /// Asks a modern server for a session of this caller. A refusal is kept; a server that did not answer is asked again.
+    async fn takes_handshake(&self, spoken: Spoken, caller: &Caller) -> bool {
+        let key = self.key(caller.principal, caller.client_session);
+        let opened = self.sessions.obtain(key, || self.initialize(Some(caller))).await;
+        // A refused handshake says nothing against what is known.
+        self.era.learn(spoken);
+        match opened {
+            Ok(_) => self.era.learn_legacy_too(true),
+            Err(error) if matches!(error.reason, Reason::UpstreamUnavailable | Reason::UpstreamTimeout) => {
+                return false;
+            }
+            Err(_) => self.era.learn_legacy_too(false),
+        }
+        opened.is_ok()
+    }
+
     /// One request of a caller.
     pub(super) async fn request(
         self: &Arc<Self>,
@@ -146,7 +176,7 @@ impl HttpLink {
         count(&self.stats.requests_total);
         for turn in 0..MAX_TURNS {
             let certain = turn > 0;
-            let turn = match self.spoken().await? {
+            let turn = match self.spoken_for(&call.caller).await? {
                 Spoken::Modern(revision) => {
                     self.modern_request(call, header_params, (revision, certain), limits, sent).await?
                 }
@@ -186,7 +216,7 @@ impl HttpLink {
     /// What the server sends outside requests, for a caller.
     pub(super) async fn hear(self: &Arc<Self>, wanted: Listen) -> Result<EventStream, UpstreamError> {
         let caller = wanted.caller.clone();
-        match (self.spoken().await?, caller.era) {
+        match (self.spoken_for(&caller).await?, caller.era) {
             (Spoken::Modern(revision), _) => self.listen_modern(revision, &wanted, Some(caller)).await,
             (Spoken::Legacy, Era::Legacy) => {
                 let key = self.key(caller.principal, caller.client_session);
