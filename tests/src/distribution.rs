@@ -26,6 +26,8 @@ type Attached = mpsc::Sender<Result<wire::AttachResponse, Status>>;
 
 #[derive(Default)]
 struct Shared {
+    /// Whether planes get no keys for sealed tokens.
+    keyless: bool,
     planes: Mutex<Vec<Attached>>,
     /// What a plane gets that attaches now.
     current: Mutex<Option<wire::SnapshotChunk>>,
@@ -65,7 +67,8 @@ impl Distribution for Service {
         }
         let (tell, told) = mpsc::channel(64);
         let current = self.shared.current.lock().unwrap().clone();
-        for message in [welcome(), secrets()].into_iter().chain(current.map(Told::Snapshot)) {
+        let secrets = (!self.shared.keyless).then(secrets);
+        for message in [welcome()].into_iter().chain(secrets).chain(current.map(Told::Snapshot)) {
             tell.send(response(message)).await.map_err(|_| Status::unavailable("gone"))?;
         }
         self.shared.planes.lock().unwrap().push(tell);
@@ -97,9 +100,18 @@ pub struct FakeControlPlane {
 impl FakeControlPlane {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_with(Shared::default()).await
+    }
+
+    /// Starts one that gives no keys for sealed tokens.
+    pub async fn start_keyless() -> Self {
+        Self::start_with(Shared { keyless: true, ..Shared::default() }).await
+    }
+
+    async fn start_with(shared: Shared) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr: SocketAddr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(shared);
         let (acked, acks) = watch::channel(0);
         let service = DistributionServer::new(Service { shared: Arc::clone(&shared), acked });
         let server = tokio::spawn(async move {

@@ -161,6 +161,12 @@ impl Upstream {
         tokio::spawn(self.clone().accept(listener));
     }
 
+    /// What it speaks.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.inner.revision
+    }
+
     /// Whether it speaks a revision without handshake.
     #[must_use]
     pub fn is_modern(&self) -> bool {
