@@ -195,6 +195,15 @@ impl Course {
     }
 
     fn with_error(&self, error: &RawValue, from: Era) -> Ending {
+        if from == Era::Modern && self.client.era == Era::Legacy && code_of(error.get()) == NEEDS_CAPABILITY {
+            return self.failed(
+                Reason::UpstreamError,
+                &format!(
+                    "The server {} needs to ask the client for something, which this client's protocol revision cannot give here.",
+                    self.server.name()
+                ),
+            );
+        }
         let translated = translate::error(self.request.method.as_str(), error.get(), from, self.client.era);
         let Ok(text) = translated else {
             return self.failed(Reason::UpstreamError, "The server's error is not valid JSON-RPC.");
@@ -247,6 +256,10 @@ impl Course {
         }
     }
 }
+
+/// A modern server's error when a request needs what the client did not declare (2026-07-28, error codes). Across eras that is
+/// what nobody can declare.
+const NEEDS_CAPABILITY: i64 = -32021;
 
 /// The table's answer for a request.
 pub(super) fn answer_of(

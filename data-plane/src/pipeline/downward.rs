@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_mcp::translate::{self, Notice};
 use portcullis_mcp::{Edit, Era, Message, edit_object, message, object, parse_upstream};
+use portcullis_policy::Endpoint;
 use portcullis_policy::resource::Name;
 use serde_json::value::RawValue;
 
@@ -58,8 +59,13 @@ impl Downward {
         let Ok(Message::Notification { method, params }) = parse_upstream(json) else { return None };
         let to = self.client.era;
         match (&*method, to, self.scope) {
-            // What is offered is what was approved: the snapshot says when that changes.
-            ("notifications/tools/list_changed" | "notifications/prompts/list_changed", _, _) => return None,
+            // What is offered is what was approved, and the snapshot says when that changes. The server's own word is a hint
+            // on the streams of its own endpoint, and nothing anywhere else.
+            ("notifications/tools/list_changed" | "notifications/prompts/list_changed", _, scope) => {
+                if scope == Scope::Call || !matches!(self.admitted.view.endpoint(), Endpoint::Server(_)) {
+                    return None;
+                }
+            }
             ("notifications/message", Era::Modern, scope) => {
                 let level =
                     params.raw.and_then(|raw| object::member(raw, "level")).and_then(object::string)?;

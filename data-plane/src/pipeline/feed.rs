@@ -28,6 +28,11 @@ const LAST_PAUSE: Duration = Duration::from_mins(1);
 /// What a stream wants to hear of upstreams.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
+    /// `notifications/tools/list_changed` as the one server of this endpoint says it. What is offered is what was approved,
+    /// and the snapshot tells when that changes; the server's own word is passed on beside it, as a hint to look.
+    pub(crate) tools_list_changed: bool,
+    /// `notifications/prompts/list_changed`, likewise.
+    pub(crate) prompts_list_changed: bool,
     /// `notifications/resources/list_changed`.
     pub(crate) resources_list_changed: bool,
     /// URIs whose changes are wanted, each with its server.
@@ -82,6 +87,8 @@ impl Pipeline {
 /// What is wanted of one server.
 #[derive(Debug)]
 struct PartWanted {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
     resources_list_changed: bool,
     subscriptions: Vec<String>,
 }
@@ -91,18 +98,25 @@ fn part_of(admitted: &Admitted, server: &Server, wanted: &Wanted) -> Option<Part
     let granted = !admitted.view.resource_patterns(name.as_str()).is_empty();
     let subscriptions: Vec<String> =
         wanted.subscriptions.iter().filter(|(of, _)| of == name).map(|(_, uri)| uri.clone()).collect();
-    let resources_list_changed = wanted.resources_list_changed && granted && tells_of_changes(server);
-    let alone = wanted.everything && matches!(admitted.view.endpoint(), Endpoint::Server(_));
-    (alone || resources_list_changed || !subscriptions.is_empty())
-        .then_some(PartWanted { resources_list_changed, subscriptions })
+    let alone = matches!(admitted.view.endpoint(), Endpoint::Server(_));
+    let part = PartWanted {
+        tools_list_changed: alone && wanted.tools_list_changed && tells_of_changes(server, "tools"),
+        prompts_list_changed: alone && wanted.prompts_list_changed && tells_of_changes(server, "prompts"),
+        resources_list_changed: granted && wanted.resources_list_changed && tells_of_changes(server, "resources"),
+        subscriptions,
+    };
+    (alone && wanted.everything
+        || part.tools_list_changed
+        || part.prompts_list_changed
+        || part.resources_list_changed
+        || !part.subscriptions.is_empty())
+    .then_some(part)
 }
 
-fn tells_of_changes(server: &Server) -> bool {
+fn tells_of_changes(server: &Server, of: &str) -> bool {
     let seen = server.entry.observed.as_ref();
-    let resources = seen.and_then(|seen| object::member(&seen.capabilities, "resources"));
-    resources
-        .and_then(|found| object::member(found, "listChanged"))
-        .is_some_and(|value| value.get() == "true")
+    let offered = seen.and_then(|seen| object::member(&seen.capabilities, of));
+    offered.and_then(|found| object::member(found, "listChanged")).is_some_and(|value| value.get() == "true")
 }
 
 /// Listens to one server.
@@ -151,8 +165,8 @@ impl Ear {
         let subscribed_by_itself = self.client.era == Era::Legacy && !seen.is_some_and(|seen| seen.modern);
         let listen = Listen {
             caller: self.client.caller(&self.admitted),
-            tools_list_changed: false,
-            prompts_list_changed: false,
+            tools_list_changed: self.part.tools_list_changed,
+            prompts_list_changed: self.part.prompts_list_changed,
             resources_list_changed: self.part.resources_list_changed,
             resource_subscriptions: if subscribed_by_itself {
                 Vec::new()

@@ -170,6 +170,8 @@ impl Listening {
 
     fn feed(&self, gateway: &Gateway, admitted: &Arc<Admitted>) -> Feed {
         let wanted = Wanted {
+            tools_list_changed: self.filter.tools_list_changed,
+            prompts_list_changed: self.filter.prompts_list_changed,
             resources_list_changed: self.filter.resources_list_changed,
             subscriptions: self.subscriptions.clone(),
             everything: false,

@@ -207,6 +207,8 @@ impl Gateway {
             wishes.subscriptions.iter().map(|(uri, server)| (server.clone(), uri.clone())).collect()
         });
         let wanted = Wanted {
+            tools_list_changed: true,
+            prompts_list_changed: true,
             resources_list_changed: Offer::of(&admitted.view).resources_list_changed(),
             subscriptions: subscriptions.unwrap_or_default(),
             // Without a session there is nobody whom a server could mean.
