@@ -63,7 +63,7 @@ async fn main() -> Result<(), Error> {
     BufReader::new(floor.0.stdout.take().ok_or("no output")?).read_line(&mut floor_addr)?;
     let (gateway, url, key) = start_gateway(&args.portcullis, &format!("http://{upstream_addr}/mcp")).await?;
 
-    let arguments = json!({ "pad": "y".repeat(700) }).to_string();
+    let arguments = json!({ "pad": "y".repeat(740) }).to_string();
     let plan = |url: String, tool: &str| -> Result<Plan, Error> {
         let call = call(tool, &key, &arguments)?;
         Ok(Plan {

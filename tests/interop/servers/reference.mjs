@@ -400,21 +400,18 @@ function prompts(server) {
   });
 }
 
-// Cuts every list into pages, whoever makes it.
+// Cuts every list into pages, whoever makes it: the SDK has no option for this, so its handlers are wrapped.
 function paginate(server, size) {
   const lists = { 'tools/list': 'tools', 'prompts/list': 'prompts', 'resources/list': 'resources', 'resources/templates/list': 'resourceTemplates' };
-  const set = server.setRequestHandler.bind(server);
-  server.setRequestHandler = (method, ...rest) => {
-    const member = lists[method];
-    if (!member) return set(method, ...rest);
-    const handler = rest.pop();
-    return set(method, ...rest, async (request, ctx) => {
-      const result = await handler(request, ctx);
+  for (const [method, member] of Object.entries(lists)) {
+    const whole = server._requestHandlers.get(method);
+    server._requestHandlers.set(method, async (request, ctx) => {
+      const result = await whole(request, ctx);
       const from = Number(request.params?.cursor ?? 0);
       const more = from + size < result[member].length;
       return { ...result, [member]: result[member].slice(from, from + size), ...(more && { nextCursor: String(from + size) }) };
     });
-  };
+  }
 }
 
 function reference() {
@@ -432,7 +429,6 @@ function reference() {
       requestState: { verify: state.verify },
     },
   );
-  if (settings['page-size']) paginate(server.server, Number(settings['page-size']));
   plainTools(server);
   schemaTools(server);
   askingTools(server);
@@ -445,6 +441,7 @@ function reference() {
     const values = all.filter(value => value.startsWith(request.params.argument.value));
     return { completion: { values, total: values.length, hasMore: false } };
   });
+  if (settings['page-size']) paginate(server.server, Number(settings['page-size']));
   return server;
 }
 
