@@ -182,3 +182,71 @@ async fn a_server_that_is_down_keeps_its_tools_and_harms_nobody_else() {
     .await;
     assert!(portcullis.admin.waiting().await.is_empty(), "nothing changed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_rule_for_new_and_changed_tools_does_what_it_says() {
+    let portcullis = Portcullis::start().await;
+    let rules = [
+        ("quarantine", "changedTools: quarantine"),
+        ("pinned", "changedTools: keep-pinned"),
+        ("trusted", "newTools: approve, changedTools: approve"),
+        ("ignored", "newTools: ignore"),
+    ];
+    let mut upstreams = Vec::new();
+    let mut text = String::new();
+    for (name, rule) in rules {
+        let upstream = Upstream::modern(&["read"]).await;
+        text += &server(name, &upstream.url, rule);
+        upstreams.push((name, upstream));
+    }
+    text += &key(&rules.map(|(name, _)| name));
+    let applied = portcullis.apply(&text).await;
+    let bot = portcullis.plane.modern("/mcp", &secret(&applied, "bot"));
+    // Tool, prompt and identity of two servers wait, the identity of the one whose tools are ignored at most.
+    portcullis.admin.awaits(6).await;
+    portcullis.admin.approve_all().await;
+    portcullis.settle().await;
+    eventually("the trusted server's tool", async || {
+        bot.call("trusted_read", json!({})).await.succeeded().then_some(())
+    })
+    .await;
+    let mut changed = tool("read");
+    changed["description"] = json!("Reads more.");
+    for (name, upstream) in &upstreams {
+        let callable = bot.call(&format!("{name}_read"), json!({})).await.succeeded();
+        assert_eq!(callable, *name != "ignored", "{name}");
+        if *name != "ignored" {
+            upstream.listened_to(1).await;
+        }
+        upstream.set_tools(vec![changed.clone(), tool("fresh")]);
+        upstream.announce("tools");
+    }
+    gone(&bot, "quarantine_read").await;
+    let described = async |tool: &str| {
+        let result = bot.ask("tools/list", json!({})).await.result();
+        let tools = result["tools"].as_array().unwrap().clone();
+        let found = tools.into_iter().find(|listed| listed["name"] == tool);
+        found.map(|listed| listed["description"].as_str().unwrap().to_owned())
+    };
+    eventually("the trusted change", async || {
+        (described("trusted_read").await.as_deref() == Some("Reads more.")).then_some(())
+    })
+    .await;
+    eventually("the trusted new tool", async || {
+        bot.call("trusted_fresh", json!({})).await.succeeded().then_some(())
+    })
+    .await;
+    // What is pinned goes on as it was approved, until the change is.
+    let waits = async |name: &str| {
+        let waiting = portcullis.admin.waiting().await;
+        waiting.iter().any(|approval| approval.server == name && approval.name == "read")
+    };
+    eventually("the pinned change waits", async || waits("pinned").await.then_some(())).await;
+    assert!(bot.call("pinned_read", json!({})).await.succeeded());
+    assert_eq!(described("pinned_read").await.as_deref(), Some("Does read."));
+    portcullis.admin.approve_all().await;
+    portcullis.settle().await;
+    assert_eq!(described("pinned_read").await.as_deref(), Some("Reads more."));
+    assert!(bot.call("quarantine_read", json!({})).await.succeeded());
+    assert!(described("ignored_fresh").await.is_none());
+}

@@ -32,7 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let result = client.call_tool(CallToolRequestParams::new(name).with_arguments(arguments)).await;
         results.push(match result {
             Ok(result) => {
-                let text = result.content.iter().find_map(|part| part.as_text()).map(|text| text.text.clone());
+                let text =
+                    result.content.iter().find_map(|part| part.as_text()).map(|text| text.text.clone());
                 json!({ "error": result.is_error.unwrap_or(false), "text": text.unwrap_or_default() })
             }
             Err(error) => json!({ "code": 1, "text": error.to_string() }),
