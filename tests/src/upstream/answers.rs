@@ -1,6 +1,8 @@
 //! What the fake upstream answers. A tool's name says what calling it does; any name that is not known here says it back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{Response, StatusCode};
@@ -23,6 +25,22 @@ type Reply = Response<wire::Body>;
 
 fn text(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
+}
+
+/// Counted for as long as it lives.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Upstream {
@@ -177,7 +195,9 @@ impl Upstream {
         let first: Vec<Value> = if token.is_null() { vec![log] } else { vec![note(1), log, note(2)] };
         let last = self.response("tools/call", id, text("done step by step"));
         let upstream = self.clone();
+        let running = Running::new(&self.inner.running);
         wire::events(stream::iter(first).chain(stream::once(async move {
+            let _running = running;
             if gated {
                 upstream.inner.gate.acquire().await.unwrap().forget();
             }
@@ -258,7 +278,7 @@ impl Upstream {
     /// The result of a call, in the form that was asked for.
     fn tool(&self, id: &Value, result: Value) -> Reply {
         let response = self.response("tools/call", id, result);
-        if self.inner.streaming.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.inner.streaming.load(Ordering::Relaxed) {
             wire::events(stream::iter([response]))
         } else {
             wire::json(&response)

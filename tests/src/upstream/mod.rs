@@ -8,7 +8,7 @@ mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     up: Mutex<CancellationToken>,
     lists: Mutex<Lists>,
     streaming: AtomicBool,
+    running: Arc<AtomicUsize>,
     seen: Mutex<Vec<Seen>>,
     changed: Notify,
     /// A permit for each `slow` call that may go on.
@@ -104,6 +105,7 @@ impl Upstream {
                     instructions: "Use it well.".to_owned(),
                 }),
                 streaming: AtomicBool::new(false),
+                running: Arc::default(),
                 seen: Mutex::default(),
                 changed: Notify::new(),
                 gate: Semaphore::new(0),
@@ -165,6 +167,17 @@ impl Upstream {
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.inner.revision
+    }
+
+    /// Forgets every session, as a server does that was started again.
+    pub fn forget_sessions(&self) {
+        self.inner.sessions.lock().unwrap().clear();
+    }
+
+    /// How many `slow_progress` calls go on.
+    #[must_use]
+    pub fn calls_running(&self) -> usize {
+        self.inner.running.load(Ordering::SeqCst)
     }
 
     /// Whether it speaks a revision without handshake.
