@@ -6,15 +6,15 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
 
 /// Paths of descriptors within a file, as `descriptor.proto` numbers them.
 mod path {
-    pub const MESSAGE: i32 = 4;
-    pub const ENUM: i32 = 5;
-    pub const SERVICE: i32 = 6;
-    pub const FIELD: i32 = 2;
-    pub const NESTED: i32 = 3;
-    pub const NESTED_ENUM: i32 = 4;
-    pub const ONEOF: i32 = 8;
-    pub const VALUE: i32 = 2;
-    pub const METHOD: i32 = 2;
+    pub(crate) const MESSAGE: i32 = 4;
+    pub(crate) const ENUM: i32 = 5;
+    pub(crate) const SERVICE: i32 = 6;
+    pub(crate) const FIELD: i32 = 2;
+    pub(crate) const NESTED: i32 = 3;
+    pub(crate) const NESTED_ENUM: i32 = 4;
+    pub(crate) const ONEOF: i32 = 8;
+    pub(crate) const VALUE: i32 = 2;
+    pub(crate) const METHOD: i32 = 2;
 }
 
 #[test]
@@ -39,7 +39,10 @@ fn everything_in_the_api_is_commented() {
         for (at, service) in indexed(&file.service) {
             check(vec![path::SERVICE, at], service.name().to_owned());
             for (inner, method) in indexed(&service.method) {
-                check(vec![path::SERVICE, at, path::METHOD, inner], format!("{}.{}", service.name(), method.name()));
+                check(
+                    vec![path::SERVICE, at, path::METHOD, inner],
+                    format!("{}.{}", service.name(), method.name()),
+                );
             }
         }
     }

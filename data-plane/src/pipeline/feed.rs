@@ -102,7 +102,9 @@ fn part_of(admitted: &Admitted, server: &Server, wanted: &Wanted) -> Option<Part
     let part = PartWanted {
         tools_list_changed: alone && wanted.tools_list_changed && tells_of_changes(server, "tools"),
         prompts_list_changed: alone && wanted.prompts_list_changed && tells_of_changes(server, "prompts"),
-        resources_list_changed: granted && wanted.resources_list_changed && tells_of_changes(server, "resources"),
+        resources_list_changed: granted
+            && wanted.resources_list_changed
+            && tells_of_changes(server, "resources"),
         subscriptions,
     };
     (alone && wanted.everything
