@@ -17,7 +17,7 @@ pub struct Config {
     pub admin_token_file: PathBuf,
     /// The gRPC port. An address that is not loopback needs `tls`.
     pub grpc_listen: SocketAddr,
-    /// The port of `/healthz`, `/readyz` and `/metrics`.
+    /// The port of `/healthz`, `/readyz` and `/metrics`. An address that is not loopback needs `tls`.
     pub http_listen: SocketAddr,
     /// The certificate of both ports.
     pub tls: Option<TlsFiles>,

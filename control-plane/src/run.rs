@@ -40,11 +40,16 @@ const MINTED_LABEL: (&str, &str) = ("portcullis/token", "same-process");
 /// Why a control plane did not start. Nothing serves then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Tokens and secrets would travel in plain text.
+    /// Plain text would be served to other machines.
     #[error(
-        "gRPC on {0} would carry tokens and secrets in plain text: give a certificate (--tls-cert FILE --tls-key FILE), or listen on a loopback address"
+        "{port} on {addr} would be served in plain text: give a certificate (--tls-cert FILE --tls-key FILE), or listen on a loopback address"
     )]
-    PlainText(SocketAddr),
+    PlainText {
+        /// Which port: `gRPC` or `HTTP`.
+        port: &'static str,
+        /// Its address.
+        addr: SocketAddr,
+    },
     /// A port or its certificate.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -97,8 +102,10 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
-    if config.tls.is_none() && !config.grpc_listen.ip().is_loopback() {
-        return Err(StartError::PlainText(config.grpc_listen));
+    for (port, addr) in [("gRPC", config.grpc_listen), ("HTTP", config.http_listen)] {
+        if config.tls.is_none() && !addr.ip().is_loopback() {
+            return Err(StartError::PlainText { port, addr });
+        }
     }
     // Both ports first: who cannot serve must not change anything on disk.
     let grpc_port = bind(config.grpc_listen, config.tls.as_ref(), grpc::MAX_CONNECTIONS)?;

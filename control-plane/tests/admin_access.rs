@@ -157,15 +157,19 @@ async fn http(addr: std::net::SocketAddr, method: &str, path: &str) -> (u16, Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plain_grpc_on_another_address_than_loopback_is_refused_before_anything_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config(dir.path());
-    config.grpc_listen = "0.0.0.0:0".parse().unwrap();
-    let error = start(config, CancellationToken::new()).await.unwrap_err();
-    assert!(matches!(error, StartError::PlainText(_)));
-    let sentence = error.to_string();
-    assert!(sentence.contains("--tls-cert") && sentence.contains("--tls-key"), "{sentence}");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+async fn plain_text_on_another_address_than_loopback_is_refused_before_anything_is_written() {
+    for port in ["gRPC", "HTTP"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        let listen = if port == "gRPC" { &mut config.grpc_listen } else { &mut config.http_listen };
+        *listen = "0.0.0.0:0".parse().unwrap();
+        let error = start(config, CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(error, StartError::PlainText { .. }), "{error}");
+        let sentence = error.to_string();
+        assert!(sentence.starts_with(port), "{sentence}");
+        assert!(sentence.contains("--tls-cert") && sentence.contains("--tls-key"), "{sentence}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
