@@ -13,6 +13,9 @@ use crate::clock::Clock;
 pub struct Config {
     /// Where its state is kept: `DATA_DIR/control`. Made with mode 0700 when it is missing.
     pub data_dir: PathBuf,
+    /// Whether a vault that was lost is given up: a new one is made then, with another signing key and without secrets.
+    /// Refused where there is a vault. Without it a control plane that lost its vault does not start.
+    pub new_vault: bool,
     /// Where the administrator's token is written at the first start: `DATA_DIR/admin.token`.
     pub admin_token_file: PathBuf,
     /// The gRPC port. An address that is not loopback needs `tls`.
@@ -40,6 +43,7 @@ impl Config {
         let root: PathBuf = data_dir.into();
         Self {
             data_dir: root.join("control"),
+            new_vault: false,
             admin_token_file: root.join("admin.token"),
             grpc_listen: (Ipv4Addr::LOCALHOST, 7410).into(),
             http_listen: (Ipv4Addr::LOCALHOST, 7411).into(),

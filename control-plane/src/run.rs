@@ -1,7 +1,7 @@
 //! Starting and stopping a control plane: the only place that knows all rooms.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     let local_port =
         config.local_listener.then(|| bind(loopback, None, grpc::MAX_CONNECTIONS)).transpose()?;
-    let (store, vault) = open(&config.data_dir, &config.clock).await?;
+    let (store, vault) = open(&config).await?;
     bootstrap::admin_token(&*store, &config.admin_token_file, &config.clock).await?;
 
     // Whatever fails from here on stops what was started before it.
@@ -184,12 +184,12 @@ fn bind(addr: SocketAddr, tls: Option<&TlsFiles>, connections: usize) -> Result<
     Ok(Listener::bind(addr, tls.cloned())?.with_bounds(bounds))
 }
 
-async fn open(dir: &Path, clock: &Clock) -> Result<(Arc<dyn Store>, Arc<Vault>), StartError> {
-    let (dir, now) = (dir.to_owned(), clock.now_unix_ms());
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Arc<Vault>), StartError> {
+    let (dir, new_vault, now) = (config.data_dir.clone(), config.new_vault, config.clock.now_unix_ms());
     let opened = tokio::task::spawn_blocking(move || {
         bootstrap::private_dir(&dir)?;
         let store = JournalStore::open(&dir)?;
-        let vault = Vault::open(&dir.join("vault"), now)?;
+        let vault = Vault::open_beside(&dir.join("vault"), store.opened().version, new_vault, now)?;
         Ok::<_, StartError>((store, vault))
     });
     let (store, vault) = opened.await.map_err(|error| StartError::Internal(error.to_string()))??;

@@ -3,8 +3,11 @@
 mod admin_support;
 
 use admin_support::{ControlPlane, TEN};
+use portcullis_control_plane::store::VaultError;
+use portcullis_control_plane::{StartError, start};
 use portcullis_policy::snapshot::SIGNATURE_PURPOSE;
 use portcullis_proto::admin::v1 as proto;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_everything_and_signs_the_same_snapshot() {
@@ -56,6 +59,43 @@ async fn a_lost_token_file_is_not_made_anew() {
     let mut client =
         proto::resources_client::ResourcesClient::with_interceptor(plane.channel.clone(), bearer);
     client.list(proto::ListRequest { kind: "zones".to_owned() }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_vault_is_not_replaced_unless_that_is_asked_for() {
+    let mut plane = ControlPlane::start().await;
+    plane.apply(TEN).await;
+    let old_key = plane.running().publisher().public_key();
+    plane.stop().await;
+    let vault = plane.dir.path().join("control/vault");
+    let bytes = std::fs::read(&vault).unwrap();
+    std::fs::remove_file(&vault).unwrap();
+
+    let start = |new_vault: bool| {
+        let mut config = admin_support::config(plane.dir.path());
+        config.new_vault = new_vault;
+        let shutdown = CancellationToken::new();
+        async move { (start(config, shutdown.clone()).await, shutdown) }
+    };
+    for _ in 0..2 {
+        let error = start(false).await.0.unwrap_err();
+        assert!(matches!(error, StartError::Vault(VaultError::Lost { version: 1.., .. })), "{error}");
+        let sentence = error.to_string();
+        assert!(sentence.contains("backup") && sentence.contains("--new-vault"), "{sentence}");
+        assert!(!vault.exists(), "nothing was made in its place");
+    }
+
+    let (running, shutdown) = start(true).await;
+    let running = running.unwrap();
+    assert_ne!(running.publisher().public_key(), old_key);
+    shutdown.cancel();
+    running.wait().await.unwrap();
+    let error = start(true).await.0.unwrap_err();
+    assert!(matches!(error, StartError::Vault(VaultError::Present { .. })), "{error}");
+
+    std::fs::write(&vault, bytes).unwrap();
+    let plane = plane.restart().await;
+    assert_eq!(plane.running().publisher().public_key(), old_key, "a backup brings the old key back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

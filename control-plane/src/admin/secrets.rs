@@ -100,8 +100,10 @@ fn refused(error: VaultError) -> Status {
         VaultError::TooLarge(_) => RegistryError::invalid("value", message).into(),
         VaultError::TooMany | VaultError::Full => Status::resource_exhausted(message),
         VaultError::Io { .. } => Status::unavailable(message),
-        VaultError::Exposed { .. } | VaultError::Damaged { .. } | VaultError::NoRandomness => {
-            Status::internal(message)
-        }
+        VaultError::Exposed { .. }
+        | VaultError::Damaged { .. }
+        | VaultError::Lost { .. }
+        | VaultError::Present { .. }
+        | VaultError::NoRandomness => Status::internal(message),
     }
 }

@@ -56,6 +56,24 @@ pub enum VaultError {
         /// What is wrong.
         detail: String,
     },
+    /// There was a vault, and there is none.
+    #[error(
+        "vault {path} is missing, but the store beside it is at version {version}: the key that signs snapshots, the keys that seal sessions and the values of all secrets are lost with it. Restore the file from a backup. If there is none, start once with --new-vault (`new_vault: true`): then each data plane needs a new plane token, because it refuses the snapshots of another key, all secrets must be set again, and open sessions end"
+    )]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+        /// The version of the store.
+        version: u64,
+    },
+    /// A new vault was asked for, and there is one.
+    #[error(
+        "vault {path} is there, and --new-vault makes one only where it was lost: start without it. To give this vault up, move it away first"
+    )]
+    Present {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The value is too large.
     #[error("a secret has at most {MAX_SECRET_BYTES} bytes, this one has {0}")]
     TooLarge(usize),
@@ -170,21 +188,54 @@ impl Vault {
     pub fn open(path: &Path, now_unix_ms: u64) -> Result<Self, VaultError> {
         let contents = match file::read(path)? {
             Some(contents) => contents,
+            None => Self::make(path, now_unix_ms)?,
+        };
+        Ok(Self::over(path, contents))
+    }
+
+    /// Opens the vault that belongs to a store of this version. It is made only with a store that never held anything, or
+    /// when `new` says that the old one is given up. Blocks.
+    ///
+    /// # Errors
+    /// [`VaultError::Lost`], [`VaultError::Present`], and as [`Vault::open`].
+    pub fn open_beside(
+        path: &Path,
+        store_version: u64,
+        new: bool,
+        now_unix_ms: u64,
+    ) -> Result<Self, VaultError> {
+        let contents = match file::read(path)? {
+            Some(_) if new => return Err(VaultError::Present { path: path.to_owned() }),
+            Some(contents) => contents,
+            None if store_version > 0 && !new => {
+                return Err(VaultError::Lost { path: path.to_owned(), version: store_version });
+            }
             None => {
-                let contents = Contents::generate(now_unix_ms)?;
-                file::write(path, &contents)?;
-                contents
+                if store_version > 0 {
+                    tracing::warn!(vault = %path.display(), "a new vault is made, as asked for: data planes need new plane tokens, and all secrets must be set again");
+                }
+                Self::make(path, now_unix_ms)?
             }
         };
+        Ok(Self::over(path, contents))
+    }
+
+    fn make(path: &Path, now_unix_ms: u64) -> Result<Contents, VaultError> {
+        let contents = Contents::generate(now_unix_ms)?;
+        file::write(path, &contents)?;
+        Ok(contents)
+    }
+
+    fn over(path: &Path, contents: Contents) -> Self {
         let generation = watch::Sender::new(contents.part.generation);
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 writing: Mutex::new(()),
                 contents: ArcSwap::from_pointee(contents),
                 generation,
             }),
-        })
+        }
     }
 
     /// The identity of this control plane: stable over restarts.
