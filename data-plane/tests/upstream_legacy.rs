@@ -647,3 +647,36 @@ async fn shutdown_ends_every_session() {
     assert!(sessions.open().is_empty());
     assert_eq!(fake.http(&Method::DELETE).len(), 5);
 }
+
+#[tokio::test]
+async fn a_call_waits_for_the_stream_of_a_listener_that_came_before_it() {
+    // The server asks its client on the GET stream; before that one is open there is nobody to ask.
+    let (open, opened) = tokio::sync::watch::channel(false);
+    let (fake, _sessions) = legacy::start(move |seen: Seen| {
+        let mut opened = opened.clone();
+        async move {
+            if seen.method != Method::GET {
+                return None;
+            }
+            opened.wait_for(|open| *open).await.unwrap();
+            Some(stream().0)
+        }
+    })
+    .await;
+    let world = Arc::new(World::new(&http(&fake.url, &json!({}))));
+    let listener = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.listen(listen(legacy_caller(1))).await }
+    });
+    fake.wait_http(&Method::GET, 1).await;
+    let call = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.request(echo(legacy_caller(1))).await }
+    });
+    let other = world.request(echo(legacy_caller(2))).await;
+    assert!(other.is_ok(), "another session has nothing to wait for");
+    assert_eq!(fake.rpc("tools/call").len(), 1, "the call of the listener's session waits");
+    open.send(true).unwrap();
+    assert!(soon("the call", call).await.unwrap().is_ok());
+    assert!(listener.await.unwrap().is_ok());
+}

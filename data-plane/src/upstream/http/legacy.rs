@@ -142,7 +142,7 @@ impl HttpLink {
         sent: &Sent,
     ) -> Result<Turn, UpstreamError> {
         let key = self.key(call.caller.principal, call.caller.client_session);
-        let mut session = self.sessions.obtain(key, || self.initialize(Some(&call.caller))).await?;
+        let mut session = self.sessions.obtain_for_call(key, || self.initialize(Some(&call.caller))).await?;
         for attempt in 0..2 {
             if let Some(level) = call.caller.log_level.as_deref() {
                 self.set_level(&session, level).await;

@@ -220,6 +220,7 @@ impl HttpLink {
             (Spoken::Modern(revision), _) => self.listen_modern(revision, &wanted, Some(caller)).await,
             (Spoken::Legacy, Era::Legacy) => {
                 let key = self.key(caller.principal, caller.client_session);
+                let _arriving = self.sessions.arriving(key);
                 let session = self.sessions.obtain(key, || self.initialize(Some(&caller))).await?;
                 self.listen_legacy(session, &wanted).await
             }

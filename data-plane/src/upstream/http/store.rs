@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use portcullis_policy::resource::Uid;
+use tokio::sync::Notify;
 
 use super::session::HttpSession;
 use crate::upstream::UpstreamError;
@@ -19,6 +20,9 @@ use crate::upstream::stats::{UpstreamStats, count};
 /// Below this bound one shard keeps the order exact; above it, shards keep requests from waiting for each other.
 const SHARD_FROM: usize = 1024;
 const SHARDS: usize = 16;
+
+/// How long a call waits for the stream of a listener that came before it.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whose session it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +42,20 @@ struct Slot {
     session: ArcSwapOption<HttpSession>,
     opening: tokio::sync::Mutex<Failure>,
     used_ms: AtomicU64,
+    /// Listeners of this session whose stream is being opened.
+    arriving: AtomicUsize,
+    arrived: Notify,
+}
+
+/// A listener whose stream is being opened; until this is dropped, calls of the session wait for it.
+pub(in crate::upstream) struct Arriving(Arc<Slot>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if self.0.arriving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.arrived.notify_waiters();
+        }
+    }
 }
 
 impl Slot {
@@ -70,6 +88,36 @@ impl std::fmt::Debug for SessionStore {
 }
 
 impl SessionStore {
+    /// Announces a listener of this session.
+    pub(in crate::upstream) fn arriving(&self, key: SessionKey) -> Arriving {
+        let slot = self.slot(key);
+        slot.arriving.fetch_add(1, Ordering::AcqRel);
+        Arriving(slot)
+    }
+
+    /// [`SessionStore::obtain`], for a call: waits a moment for listeners that came before it. A server that asks its client
+    /// something outside the call's own stream has nobody to ask before that one is open.
+    pub(in crate::upstream) async fn obtain_for_call<F>(
+        &self,
+        key: SessionKey,
+        open: impl FnOnce() -> F,
+    ) -> Result<Arc<HttpSession>, UpstreamError>
+    where
+        F: Future<Output = Result<HttpSession, UpstreamError>>,
+    {
+        let session = self.obtain(key, open).await?;
+        let slot = self.slot(key);
+        let deadline = tokio::time::Instant::now() + LISTENER_PATIENCE;
+        loop {
+            let arrived = slot.arrived.notified();
+            if slot.arriving.load(Ordering::Acquire) == 0
+                || tokio::time::timeout_at(deadline, arrived).await.is_err()
+            {
+                return Ok(session);
+            }
+        }
+    }
+
     /// Keeps at most `max` sessions.
     pub(in crate::upstream) fn new(max: usize, stats: Arc<UpstreamStats>) -> Self {
         let shards = if max < SHARD_FROM { 1 } else { SHARDS };
@@ -162,6 +210,8 @@ impl SessionStore {
             session: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             used_ms: AtomicU64::new(now),
+            arriving: AtomicUsize::new(0),
+            arrived: Notify::new(),
         });
         shard.insert(key, Arc::clone(&slot));
         drop(shard);
