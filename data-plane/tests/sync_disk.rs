@@ -87,6 +87,49 @@ async fn after_a_restart_an_older_snapshot_is_still_refused() {
     assert_eq!(plane.version(), 2);
 }
 
+/// Something that is no file stands where a new file would be written: what a full disk does, also to a superuser.
+fn obstacle(dir: &Path, file: &str) -> std::path::PathBuf {
+    let obstacle = dir.join(file);
+    std::fs::create_dir_all(obstacle.join("x")).unwrap();
+    obstacle
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_kept_is_enforced_and_written_as_soon_as_it_can() {
+    let (dir, mut control) = kept().await;
+    let plane = Plane::start(control.config(dir.path()));
+    let mut session = control.welcomed().await;
+    let (snapshots, secret) = (obstacle(dir.path(), "snapshot.new"), obstacle(dir.path(), "secrets.new"));
+    session.send(control.snapshot(3, &zones(4)).chunks(3)).await;
+    assert_eq!(session.ack().await.version, 3, "it is enforced, whatever the disk says");
+    assert_eq!(plane.version(), 3);
+    assert!(plane.synced.status.unsaved().is_some());
+    assert_eq!(opened(&control, dir.path()), 2, "what a restart would begin with");
+    let mut generations = plane.synced.secrets.subscribe();
+    session.tell(Told::Secrets(secrets(5, b"hunter2"))).await;
+    soon(generations.wait_for(|generation| *generation == 5)).await.unwrap();
+    session.send(control.snapshot(4, &zones(5)).chunks(3)).await;
+    assert_eq!(session.ack().await.version, 4);
+    std::fs::remove_dir_all(&snapshots).unwrap();
+    soon(async {
+        while opened(&control, dir.path()) != 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(plane.synced.status.unsaved().is_some(), "the secrets are not on disk yet");
+    std::fs::remove_dir_all(&secret).unwrap();
+    soon(async {
+        while plane.synced.status.unsaved().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (_, synced) = Synchroniser::open(control.config(dir.path())).unwrap();
+    assert_eq!(synced.secrets.load().generation, 5);
+    plane.end().await;
+}
+
 fn secrets(generation: u64, value: &'static [u8]) -> proto::SecretPart {
     proto::SecretPart {
         generation,

@@ -172,23 +172,3 @@ async fn the_chunks_behind_a_refused_header_are_skipped_without_another_word() {
     assert_eq!(session.ack().await.version, 2);
     assert_eq!(plane.synced.status.refused(), 1);
 }
-
-#[tokio::test]
-async fn a_snapshot_that_cannot_be_kept_is_refused_and_asked_for_again() {
-    let mut control = FakeControlPlane::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let plane = Plane::start(control.config(dir.path()));
-    // Something that is no file stands where the new file would be written.
-    let obstacle = dir.path().join("snapshot.new");
-    std::fs::create_dir_all(obstacle.join("x")).unwrap();
-    let mut session = control.welcomed().await;
-    session.send(control.snapshot(1, &zones(2)).chunks(1)).await;
-    let nack = session.nack().await;
-    assert!(nack.reason.contains("cannot be kept on disk"), "{}", nack.reason);
-    assert_eq!(plane.version(), 0);
-    std::fs::remove_dir_all(&obstacle).unwrap();
-    let mut again = control.welcomed().await;
-    assert_eq!(again.hello.snapshot_version, 0);
-    again.send(control.snapshot(1, &zones(2)).chunks(1)).await;
-    assert_eq!(again.ack().await.version, 1);
-}

@@ -57,6 +57,8 @@ impl Collector for PlaneCollector {
                 header.entries.into(),
             )?;
         }
+        let persisted = u64::from(sync.unsaved().is_none());
+        gauge(&mut encoder, "snapshot_persisted", "1 while what is enforced is also on disk", persisted)?;
         let connected = u64::from(sync.is_connected());
         gauge(&mut encoder, "control_plane_connected", "1 while a control plane answers", connected)?;
         counter(&mut encoder, "control_plane_connections", "Conversations begun", sync.connections())?;

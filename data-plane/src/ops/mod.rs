@@ -46,6 +46,9 @@ struct SnapshotView {
     age_seconds: u64,
     entries: u32,
     reports: usize,
+    persisted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    persist_error: Option<String>,
     control_plane: ControlPlaneView,
 }
 
@@ -118,6 +121,7 @@ impl Ops {
         let header = snapshot.header();
         let age = unix_now().saturating_sub(Duration::from_millis(header.built_unix_ms));
         let sync = &self.0.sync;
+        let unsaved = sync.unsaved();
         let view = SnapshotView {
             version: header.version.0,
             digest: header.digest.to_string(),
@@ -125,6 +129,8 @@ impl Ops {
             age_seconds: age.as_secs(),
             entries: header.entries,
             reports: snapshot.reports().len(),
+            persisted: unsaved.is_none(),
+            persist_error: unsaved,
             control_plane: ControlPlaneView {
                 connected: sync.is_connected(),
                 last_refusal: sync

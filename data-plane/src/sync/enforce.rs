@@ -6,7 +6,7 @@ use portcullis_proto::config::v1 as proto;
 use portcullis_seal::PublicKey;
 
 use super::assemble::{Candidate, verified};
-use super::disk::Disk;
+use super::keeper::Keeper;
 use super::live::Live;
 use super::refusal::Refusal;
 
@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 #[derive(Debug, Clone)]
 pub(super) struct Enforcer {
     key: PublicKey,
-    disk: Disk,
+    keeper: Keeper,
     live: Live,
 }
 
@@ -26,8 +26,8 @@ pub(super) enum Enforced {
 }
 
 impl Enforcer {
-    pub(super) const fn new(key: PublicKey, disk: Disk, live: Live) -> Self {
-        Self { key, disk, live }
+    pub(super) const fn new(key: PublicKey, keeper: Keeper, live: Live) -> Self {
+        Self { key, keeper, live }
     }
 
     /// Takes a candidate that was received.
@@ -47,15 +47,20 @@ impl Enforcer {
             }
         }
         let snapshot = compiled(&candidate)?;
-        self.disk.keep_snapshot(&candidate.signed, &candidate.entries)?;
+        // First the disk, then the swap: what this plane has answered by, it also starts from. Where the disk fails the order
+        // gives way, since what was revoked must not go on working for want of room: it is enforced all the same, said to be
+        // not on disk, and tried again.
+        self.keeper.snapshot(candidate.signed, candidate.entries);
         self.live.swap(snapshot);
         Ok(Enforced::Swapped)
     }
 
     /// Puts the last good snapshot from disk in force, everything checked again. A damaged file gives way to the one before.
     pub(super) fn restore(&self) {
-        for path in self.disk.snapshots() {
-            let restored = self.disk.load_snapshot(&path).and_then(|loaded| {
+        let disk = self.keeper.disk();
+        let mut damaged = false;
+        for path in disk.snapshots() {
+            let restored = disk.load_snapshot(&path).and_then(|loaded| {
                 let Some((signed, entries)) = loaded else { return Ok(None) };
                 let header = verified(&self.key, &signed)?;
                 let announced = header.entries as usize;
@@ -67,12 +72,19 @@ impl Enforcer {
             match restored {
                 Ok(Some(snapshot)) => {
                     tracing::info!(version = %snapshot.version(), "serving the last good snapshot from disk");
+                    if damaged {
+                        tracing::warn!(
+                            version = %snapshot.version(),
+                            "this is the snapshot before the last: what was revoked since is not known until the control plane answers"
+                        );
+                    }
                     self.live.swap(snapshot);
                     return;
                 }
                 Ok(None) => {}
                 Err(refusal) => {
                     tracing::error!(file = %path.display(), %refusal, "the snapshot on disk is not used");
+                    damaged = true;
                 }
             }
         }

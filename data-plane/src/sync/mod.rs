@@ -3,7 +3,7 @@
 //! It alone puts a snapshot in force. It knows nothing of calls: the others read [`Live`] and [`SecretsHandle`].
 //!
 //! `control_plane` is the address, `conversation` one connection, `assemble` makes a whole of chunks, `enforce` checks,
-//! compiles, keeps (`disk`) and swaps (`live`); `outbox` holds what is told the other way.
+//! compiles, keeps (`keeper`, `disk`) and swaps (`live`); `outbox` holds what is told the other way.
 
 mod assemble;
 mod backoff;
@@ -11,6 +11,7 @@ mod control_plane;
 mod conversation;
 mod disk;
 mod enforce;
+mod keeper;
 mod live;
 mod outbox;
 mod probing;
@@ -43,6 +44,7 @@ use backoff::Backoff;
 use conversation::Conversation;
 use disk::Disk;
 use enforce::Enforcer;
+use keeper::Keeper;
 use outbox::Outbox;
 use probing::ProbingLink;
 
@@ -97,7 +99,7 @@ pub struct Synchroniser {
     outbox: Outbox,
     status: SyncStatus,
     enforcer: Enforcer,
-    disk: Disk,
+    keeper: Keeper,
     drain: CancellationToken,
 }
 
@@ -113,10 +115,13 @@ impl Synchroniser {
             format!("Bearer {}", config.token.secret_text).parse().map_err(io::Error::other)?;
         authorization.set_sensitive(true);
         let live = Live::new();
-        let enforcer = Enforcer::new(config.token.public_key, disk.clone(), live.clone());
+        let outbox = Outbox::default();
+        let status = SyncStatus::new(outbox.clone());
+        let keeper = Keeper::new(disk, status.clone());
+        let enforcer = Enforcer::new(config.token.public_key, keeper.clone(), live.clone());
         enforcer.restore();
         let secrets = SecretsHandle::default();
-        match disk.load_secrets() {
+        match keeper.disk().load_secrets() {
             Ok(Some(part)) => match Secrets::from_proto(part) {
                 Ok(kept) => secrets.swap(kept),
                 Err(error) => tracing::error!(%error, "the secrets on disk are not used"),
@@ -124,7 +129,6 @@ impl Synchroniser {
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "the secrets on disk are not used"),
         }
-        let outbox = Outbox::default();
         let signals = Signals::new(outbox.clone());
         let (link, probing) = ProbingLink::new(outbox.clone());
         let synced = Synced {
@@ -132,7 +136,7 @@ impl Synchroniser {
             secrets: secrets.clone(),
             signals: signals.clone(),
             probing,
-            status: SyncStatus::new(outbox.clone()),
+            status,
             drain: CancellationToken::new(),
         };
         let synchroniser = Self {
@@ -145,7 +149,7 @@ impl Synchroniser {
             outbox,
             status: synced.status.clone(),
             enforcer,
-            disk,
+            keeper,
             drain: synced.drain.clone(),
         };
         Ok((synchroniser, synced))
@@ -153,13 +157,17 @@ impl Synchroniser {
 
     /// Attaches, again and again, until the token is cancelled. `figures` is asked for what the plane tells of itself.
     pub async fn run(self, figures: impl Fn() -> PlaneFigures + Send + Sync, shutdown: CancellationToken) {
+        tokio::join!(self.keeper.clone().run(shutdown.clone()), self.attach(figures, shutdown));
+    }
+
+    async fn attach(&self, figures: impl Fn() -> PlaneFigures + Send + Sync, shutdown: CancellationToken) {
         let mut backoff = Backoff::default();
         let mut said = None;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
                 () = shutdown.cancelled() => return,
-                ended = Conversation::hold(&self, &figures) => ended,
+                ended = Conversation::hold(self, &figures) => ended,
             };
             self.status.connected(false);
             if begun.elapsed() >= GOOD {
@@ -204,11 +212,9 @@ impl Synchroniser {
                 return;
             }
         }
-        let disk = self.disk.clone();
-        match tokio::task::spawn_blocking(move || disk.keep_secrets(&kept)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "secrets are in force but not on disk"),
-            Err(_) => tracing::error!("secrets are in force but not on disk"),
+        let keeper = self.keeper.clone();
+        if tokio::task::spawn_blocking(move || keeper.secrets(kept)).await.is_err() {
+            tracing::error!("secrets are in force but not on disk");
         }
     }
 }

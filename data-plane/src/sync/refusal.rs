@@ -102,9 +102,9 @@ pub enum Refusal {
     /// It does not compile.
     #[error("it does not compile: {}", told(.0))]
     Compile(Vec<CompileError>),
-    /// It cannot be kept on disk. Transient: it is asked for again.
-    #[error("it cannot be kept on disk: {0}")]
-    Disk(#[from] io::Error),
+    /// The file on disk cannot be read, or is damaged.
+    #[error("it cannot be read from disk: {0}")]
+    Unreadable(#[from] io::Error),
     /// The work itself failed.
     #[error("applying it failed inside this plane")]
     Failed,
@@ -113,7 +113,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the same snapshot may be taken later.
     pub(super) const fn is_transient(&self) -> bool {
-        matches!(self, Self::Disk(_) | Self::Failed)
+        matches!(self, Self::Failed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How the synchronisation goes, for the operations port, and what the plane tells about itself.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,6 +41,7 @@ struct SyncCounts {
     applied: AtomicU64,
     refused: AtomicU64,
     last_refusal: Mutex<Option<LastRefusal>>,
+    unsaved: Mutex<Option<String>>,
 }
 
 /// The last version that was refused, while nothing newer was taken.
@@ -90,6 +92,20 @@ impl SyncStatus {
     #[must_use]
     pub fn last_refusal(&self) -> Option<LastRefusal> {
         self.0.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why what is in force is not on disk; none while it is.
+    #[must_use]
+    pub fn unsaved(&self) -> Option<String> {
+        self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn kept(&self) {
+        *self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn not_kept(&self, error: &io::Error) {
+        *self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
 
     pub(super) fn connected(&self, connected: bool) {
