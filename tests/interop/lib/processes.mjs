@@ -79,7 +79,7 @@ export async function run(command, args, { input, env = {}, timeout = 120_000, c
 
 export function directory(name) {
   const made = mkdtempSync(join(tmpdir(), `portcullis-${name}-`));
-  process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+  if (!process.env.INTEROP_KEEP) process.once('exit', () => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
