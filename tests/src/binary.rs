@@ -91,6 +91,26 @@ impl Process {
         self.ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.ready)).to_owned()
     }
 
+    /// Asks it to end, with SIGTERM.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn ask_to_end(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Its exit status; none while it runs.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Ends it with SIGKILL, at once.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
