@@ -61,10 +61,10 @@ impl Downward {
         match (&*method, to, self.scope) {
             // What is offered is what was approved, and the snapshot says when that changes. The server's own word is a hint
             // on the streams of its own endpoint, and nothing anywhere else.
-            ("notifications/tools/list_changed" | "notifications/prompts/list_changed", _, scope) => {
-                if scope == Scope::Call || !matches!(self.admitted.view.endpoint(), Endpoint::Server(_)) {
-                    return None;
-                }
+            ("notifications/tools/list_changed" | "notifications/prompts/list_changed", _, scope)
+                if scope == Scope::Call || !matches!(self.admitted.view.endpoint(), Endpoint::Server(_)) =>
+            {
+                return None;
             }
             ("notifications/message", Era::Modern, scope) => {
                 let level =
