@@ -4,6 +4,7 @@ mod admin_support;
 
 use admin_support::{ControlPlane, TEN, ZONES, json, problems, told};
 use portcullis_proto::admin::v1 as proto;
+use serde_json::Value;
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +74,8 @@ async fn each_mistake_is_refused_by_the_field_that_it_is_in() {
         ),
         (
             server(&format!("{url}, auth: {{oauthClientCredentials: {{}}}}")),
-            "spec.auth.oauthClientCredentials", "not enforced",
+            "spec.auth.oauthClientCredentials",
+            "not enforced",
         ),
         (key("zone: internal, grants: [{bundle: nothing}]"), "spec.grants[0]", "nothing"),
         (key("zone: internal, grants: [{server: nothing, allow: [a]}]"), "spec.grants[0]", "nothing"),
@@ -310,4 +312,66 @@ async fn many_authors_at_once_all_get_their_change() {
     versions.sort_unstable();
     assert_eq!(versions, (before + 1..=before + 24).collect::<Vec<_>>());
     assert_eq!(plane.snapshot().await.version, before + 24, "each answer came after its snapshot");
+}
+
+/// What `get -o json` prints.
+fn shown(resource: &proto::Resource) -> Value {
+    let mut document: Value = serde_json::from_str(&resource.json).unwrap();
+    document["metadata"]["uid"] = resource.uid.clone().into();
+    document["metadata"]["version"] = resource.version.into();
+    document["status"] = serde_json::from_str(&resource.status_json).unwrap();
+    document
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_get_shows_can_be_applied_again_and_changes_nothing() {
+    let plane = ControlPlane::start().await;
+    plane.apply(TEN).await;
+    for kind in ["zones", "servers", "bundles", "keys"] {
+        let items: Vec<Value> = plane.list(kind).await.resources.iter().map(shown).collect();
+        let applied = plane.apply(&serde_json::json!({ "items": items }).to_string()).await;
+        assert!(
+            applied.changes.iter().all(|change| change.change() == proto::ChangeKind::Unchanged),
+            "{applied:?}"
+        );
+        assert_eq!(applied.changes.len(), items.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_was_got_meets_the_same_resource_at_the_same_version_or_nothing() {
+    let plane = ControlPlane::start().await;
+    plane.apply(TEN).await;
+    let mut mine = shown(&plane.get("servers", "crm").await);
+    let old = mine["metadata"]["version"].clone();
+    plane.apply(&TEN.replace("} }, zone: internal", "} }, tier: gold, zone: internal")).await;
+
+    let problems = plane.refused(&mine.to_string()).await;
+    assert_eq!(problems[0].field, "metadata.version");
+    assert!(problems[0].message.contains(&format!("changed since version {old}")), "{problems:?}");
+
+    mine["metadata"].as_object_mut().unwrap().remove("version");
+    plane.apply(&mine.to_string()).await;
+    mine["metadata"]["version"] = old;
+    let again = plane.apply(&mine.to_string()).await;
+    assert_eq!(
+        again.changes[0].change(),
+        proto::ChangeKind::Unchanged,
+        "what is as it should be undoes nothing"
+    );
+
+    mine["metadata"]["version"] = u32::MAX.into();
+    mine["spec"]["tier"] = "gold".into();
+    let problems = plane.refused(&mine.to_string()).await;
+    assert!(problems[0].message.contains("never was"), "{problems:?}");
+
+    mine["metadata"].as_object_mut().unwrap().remove("version");
+    mine["metadata"]["uid"] = "6d3c6f0e-6f0b-4a52-9f0e-0c5d3a1b2c3d".into();
+    let problems = plane.refused(&mine.to_string()).await;
+    assert_eq!(problems[0].field, "metadata.uid");
+    assert!(problems[0].message.contains("another uid"), "{problems:?}");
+
+    mine["metadata"]["name"] = "fresh".into();
+    let problems = plane.refused(&mine.to_string()).await;
+    assert!(problems[0].message.contains("does not exist"), "{problems:?}");
 }

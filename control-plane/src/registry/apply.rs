@@ -11,7 +11,7 @@ use portcullis_policy::resource::{Kind, Name, Uid};
 use super::references::{label, secret};
 use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, NewKey, Parsed, Registry, RegistryError, ResourceChange,
-    diff,
+    diff, given,
 };
 use crate::catalog;
 use crate::keys::{self, KeyMaterial};
@@ -118,6 +118,11 @@ fn decide(
     known_secrets: &[Name],
     dry_run: bool,
 ) -> Result<Decision<Answer>, RegistryError> {
+    let others: Vec<Problem> =
+        documents.iter().flat_map(|document| given::problems(state, document)).collect();
+    if !others.is_empty() {
+        return Err(RegistryError::Invalid(others));
+    }
     // The set after the apply. The store's own part is put back whatever happens: it is kept for the next judgement.
     let set = parsed.of(state)?;
     let before: Vec<_> = documents.iter().map(|document| set.insert(document.resource.clone())).collect();
@@ -160,6 +165,9 @@ impl Steps<'_> {
             Some(object) if object.body == after => (ChangeKind::Unchanged, object.uid, Vec::new()),
             Some(object) => {
                 (ChangeKind::Changed, object.uid, diff::documents(Some(&object.body), Some(&after)))
+            }
+            None if given::is_built_in(document) => {
+                (ChangeKind::Unchanged, Uid(uuid::Uuid::nil()), Vec::new())
             }
             None => {
                 self.has_place(document)?;

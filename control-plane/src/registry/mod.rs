@@ -6,6 +6,7 @@
 mod apply;
 pub mod diff;
 mod error;
+mod given;
 mod history;
 mod parsed;
 mod references;

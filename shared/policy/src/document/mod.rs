@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::resource::{API_VERSION, Kind, Name, Resource, Spec};
+use crate::resource::{API_VERSION, Kind, Name, Resource, Spec, Uid};
 use tree::{Node, Tree};
 
 pub use tree::{MAX_DOCUMENTS, MAX_FILE_BYTES};
@@ -68,15 +68,20 @@ pub struct Located {
     pub file: Arc<str>,
     /// The line that the document begins on.
     pub line: u32,
+    /// `metadata.uid`, where it is given: the document means the resource with this uid and no other.
+    pub given_uid: Option<Uid>,
+    /// `metadata.version`, where it is given: the document was made from this version of the resource.
+    pub given_version: Option<u64>,
     /// The lines of its fields, by their paths.
     lines: HashMap<Box<str>, u32>,
 }
 
 impl Located {
-    fn new(resource: Resource, file: &Arc<str>, document: &Node) -> Self {
+    fn new((resource, given): (Resource, resource::Given), file: &Arc<str>, document: &Node) -> Self {
         let mut lines = HashMap::new();
         collect_lines(document, &read::Path::Root, &mut lines);
-        Self { resource, file: Arc::clone(file), line: document.line, lines }
+        let resource::Given { uid: given_uid, version: given_version } = given;
+        Self { resource, file: Arc::clone(file), line: document.line, given_uid, given_version, lines }
     }
 
     /// The line of a field, or of the nearest thing around it that is written down.
@@ -127,7 +132,39 @@ fn collect_lines(node: &Node, path: &read::Path<'_>, lines: &mut HashMap<Box<str
     }
 }
 
-/// Reads every document of every file.
+/// The documents of one: itself, those of a list `{items: […]}` as `get` prints it, or none where nothing is written.
+fn documents_of(mut document: Node) -> Result<Vec<Node>, resource::Fault> {
+    if matches!(document.value, Tree::Null) {
+        return Ok(Vec::new());
+    }
+    if document.get("kind").is_some() {
+        return Ok(vec![document]);
+    }
+    let Some(items) = document.take("items") else { return Ok(vec![document]) };
+    if let Tree::Map(members) = &document.value
+        && let Some(other) = members.first()
+    {
+        let field = other.name.chars().take(80).collect();
+        let message = "a list has items and nothing else".to_owned();
+        return Err(resource::Fault { line: other.line, field, message });
+    }
+    match items.value.value {
+        Tree::List(items) => Ok(items.into_iter().map(|(_, item)| item).collect()),
+        _ => Err(resource::Fault {
+            line: items.line,
+            field: "items".to_owned(),
+            message: "it must be a list of documents".to_owned(),
+        }),
+    }
+}
+
+fn at_fault(file: &SourceFile<'_>, resource: String, fault: resource::Fault) -> Problem {
+    let resource::Fault { line, field, message } = fault;
+    Problem { file: file.name.to_owned(), line, resource, field, message }
+}
+
+/// Reads every document of every file. A document may be a list `{items: […]}`, and may hold what `get` shows beside the
+/// resource: `metadata.uid`, `metadata.version` and `status`.
 ///
 /// # Errors
 /// All problems of all documents, up to a bound; nothing is to be applied then.
@@ -138,7 +175,13 @@ pub fn parse(files: &[SourceFile<'_>]) -> Result<Vec<Located>, Vec<Problem>> {
     let mut documents = 0_usize;
     for file in files {
         let trees = match tree::read(file) {
-            Ok(trees) => trees,
+            Ok(trees) => match trees.into_iter().map(documents_of).collect::<Result<Vec<_>, _>>() {
+                Ok(trees) => trees.concat(),
+                Err(fault) => {
+                    problems.push(at_fault(file, String::new(), fault));
+                    continue;
+                }
+            },
             Err(problem) => {
                 problems.push(problem);
                 continue;
@@ -152,10 +195,10 @@ pub fn parse(files: &[SourceFile<'_>]) -> Result<Vec<Located>, Vec<Problem>> {
             break;
         }
         let name: Arc<str> = file.name.into();
-        for document in trees.iter().filter(|document| !matches!(document.value, Tree::Null)) {
-            match resource::read(document) {
-                Ok(resource) => {
-                    let located = Located::new(resource, &name, document);
+        for document in &trees {
+            match resource::read_written(document) {
+                Ok(read) => {
+                    let located = Located::new(read, &name, document);
                     let key = (located.resource.kind(), located.resource.name().clone());
                     let other = first.get(&key).and_then(|at| found.get(*at));
                     if let Some(other) = other {
@@ -171,13 +214,7 @@ pub fn parse(files: &[SourceFile<'_>]) -> Result<Vec<Located>, Vec<Problem>> {
                 }
                 Err(faults) => {
                     let label = resource::label(document);
-                    problems.extend(faults.into_iter().map(|fault| Problem {
-                        file: file.name.to_owned(),
-                        line: fault.line,
-                        resource: label.clone(),
-                        field: fault.field,
-                        message: fault.message,
-                    }));
+                    problems.extend(faults.into_iter().map(|fault| at_fault(file, label.clone(), fault)));
                 }
             }
         }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::known;
 use super::read::{At, Path, ReadError};
 use super::tree::{Member, Node, Tree};
-use crate::resource::{API_VERSION, Kind, Metadata, Resource, Spec};
+use crate::resource::{API_VERSION, Kind, Metadata, Resource, Spec, Uid};
 
 /// More problems of one document than these help nobody.
 const MAX_PROBLEMS: usize = 32;
@@ -32,6 +32,62 @@ pub(super) fn label(document: &Node) -> String {
 
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+/// What a document says of the resource that is there: what `get` shows beside the resource itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) uid: Option<Uid>,
+    pub(super) version: Option<u64>,
+}
+
+/// Reads a document that a person wrote, or got and changed: it may name the uid and the version of what it means, and hold
+/// the `status` that was shown with it.
+pub(super) fn read_written(document: &Node) -> Result<(Resource, Given), Vec<Fault>> {
+    let mut own = document.clone();
+    let mut faults = Vec::new();
+    let given = take_given(&mut own, &mut faults);
+    match read(&own) {
+        Ok(resource) if faults.is_empty() => Ok((resource, given)),
+        Ok(_) => Err(faults),
+        Err(more) => {
+            faults.extend(more);
+            faults.sort_by_key(|fault| fault.line);
+            Err(faults)
+        }
+    }
+}
+
+fn take_given(document: &mut Node, faults: &mut Vec<Fault>) -> Given {
+    let mut given = Given::default();
+    let mut fault = |member: &Member, field: &str, message: &str| {
+        faults.push(Fault { line: member.line, field: field.to_owned(), message: message.to_owned() });
+    };
+    if let Some(status) = document.take("status")
+        && !matches!(status.value.value, Tree::Map(_))
+    {
+        fault(&status, "status", "a status is a mapping that get shows and nobody writes: leave it out");
+    }
+    let Tree::Map(members) = &mut document.value else { return given };
+    let Some(metadata) = members.iter_mut().find(|member| member.name == "metadata") else { return given };
+    if let Some(uid) = metadata.value.take("uid") {
+        given.uid = uid.value.text().and_then(|text| text.parse().ok());
+        if given.uid.is_none() {
+            let message = "this is no uid: write the one that get shows, or leave it out";
+            fault(&uid, "metadata.uid", message);
+        }
+    }
+    if let Some(version) = metadata.value.take("version") {
+        given.version = match &version.value.value {
+            Tree::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        if given.version.is_none() {
+            let message = "this is no version: write the whole number that get shows, or leave it out";
+            fault(&version, "metadata.version", message);
+        }
+    }
+    given
 }
 
 /// Reads a document.

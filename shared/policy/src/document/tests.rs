@@ -176,10 +176,10 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "known but not enforced",
         ),
         (
-            "apiVersion: portcullis/v1\nkind: Team\nmetadata: { name: x }\nstatus: {}".to_owned(),
+            "apiVersion: portcullis/v1\nkind: Team\nmetadata: { name: x }\nstates: {}".to_owned(),
             4,
             "Team/x",
-            "status",
+            "states",
             "known are: apiVersion",
         ),
         (
@@ -197,10 +197,10 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "a-z, 0-9",
         ),
         (
-            "apiVersion: portcullis/v1\nkind: Team\nmetadata:\n  name: x\n  uid: y".to_owned(),
+            "apiVersion: portcullis/v1\nkind: Team\nmetadata:\n  name: x\n  uids: y".to_owned(),
             5,
             "Team/x",
-            "metadata.uid",
+            "metadata.uids",
             "known are: name, labels",
         ),
         ("- a".to_owned(), 1, "", "", "a document is a mapping"),
@@ -571,4 +571,45 @@ mod properties {
             }
         }
     }
+}
+
+#[test]
+fn what_get_shows_can_be_read_again() {
+    let uid = "6d3c6f0e-6f0b-4a52-9f0e-0c5d3a1b2c3d";
+    let text = format!(
+        "items:\n- apiVersion: portcullis/v1\n  kind: TrustZone\n  metadata:\n    name: a\n    uid: {uid}\n    version: 7\n  spec: {{}}\n  status:\n    builtIn: true\n- apiVersion: portcullis/v1\n  kind: TrustZone\n  metadata: {{ name: b }}\n"
+    );
+    let read = read(&text).unwrap();
+    let [first, second] = read.as_slice() else { panic!("{read:?}") };
+    assert_eq!(first.given_uid, Some(uid.parse().unwrap()));
+    assert_eq!(first.given_version, Some(7));
+    assert_eq!(first.line_of("metadata.uid"), 6);
+    assert_eq!((second.given_uid, second.given_version), (None, None));
+    assert!(!first.resource.to_json().to_string().contains("uid"), "it is no part of the resource");
+    assert_eq!((first.line, second.line), (2, 11));
+}
+
+#[test]
+fn what_get_shows_is_judged_and_nothing_else_is_taken() {
+    let zone =
+        |more: &str| format!("apiVersion: portcullis/v1\nkind: TrustZone\nmetadata:\n  name: a\n{more}");
+    for (text, expected) in [
+        (zone("  uid: x\n"), "f.yaml:5: TrustZone/a: metadata.uid: this is no uid"),
+        (zone("  version: -1\n"), "f.yaml:5: TrustZone/a: metadata.version: this is no version"),
+        (zone("  version: '7'\n"), "f.yaml:5: TrustZone/a: metadata.version: this is no version"),
+        (zone("status: up\n"), "f.yaml:5: TrustZone/a: status: a status is a mapping"),
+        (zone("  created: 1\n"), "f.yaml:5: TrustZone/a: metadata.created: no such field"),
+        ("items: 1\n".to_owned(), "f.yaml:1: items: it must be a list"),
+        ("items: []\nnext: x\n".to_owned(), "f.yaml:2: next: a list has items and nothing else"),
+        ("items:\n- 1\n".to_owned(), "f.yaml:2: a document is a mapping"),
+        ("items:\n- items: []\n".to_owned(), "f.yaml:2: items: no such field"),
+    ] {
+        let problems = read(&text).unwrap_err();
+        let first = problems.first().unwrap().to_string();
+        assert!(first.starts_with(expected), "{first}");
+    }
+    let stored = serde_json::json!({
+        "apiVersion": "portcullis/v1", "kind": "TrustZone", "metadata": { "name": "a", "version": 1 },
+    });
+    assert!(Resource::from_json(&stored).is_err(), "what is stored holds none of it");
 }

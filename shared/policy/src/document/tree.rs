@@ -54,6 +54,13 @@ impl Node {
         }
     }
 
+    /// Takes a member out of a mapping.
+    pub(super) fn take(&mut self, name: &str) -> Option<Member> {
+        let Tree::Map(members) = &mut self.value else { return None };
+        let at = members.iter().position(|member| member.name == name)?;
+        Some(members.remove(at))
+    }
+
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
             Tree::Text(text) => Some(text),
