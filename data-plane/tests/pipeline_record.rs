@@ -4,7 +4,8 @@ mod common;
 
 use common::{Fake, Policy, World};
 use http::StatusCode;
-use portcullis_data_plane::ledger::SpoolConfig;
+use portcullis_data_plane::ledger::{Decision, SpoolConfig};
+use portcullis_policy::Reason;
 use serde_json::json;
 
 fn policy(fake: &Fake, audit: &str) -> Policy {
@@ -102,4 +103,30 @@ async fn figures_carry_configured_names_and_never_what_a_client_invents() {
     }
     assert!(text.contains("portcullis_call_seconds_bucket{le=\"+Inf\"} 2"), "{text}");
     assert_eq!(world.metrics.calls_total(), 2);
+}
+
+#[tokio::test]
+async fn a_server_whose_calls_are_all_in_use_denies_by_its_own_limit_and_says_when_to_try_again() {
+    let fake = Fake::start(true).await;
+    let policy = Policy::new()
+        .server("crm", &fake.url, true, &Fake::capabilities())
+        .concurrency(1)
+        .tool("crm", "echo")
+        .tool("crm", "slow")
+        .key("bot", &json!([{"server": "crm", "allow": ["*"]}]));
+    let world = World::new(&policy).await;
+    let bot = world.caller("bot", "/mcp");
+    let (caller, body) = bot.modern("tools/call", json!({"name": "crm_slow"}));
+    let holding = tokio::spawn(async move { caller.post(body).await });
+    fake.saw("tools/call").await;
+    let got = bot.ask_modern("tools/call", json!({"name": "crm_echo"})).await;
+    let decision = got.result()["_meta"]["portcullis/decision"].clone();
+    assert_eq!(decision["reason"], "concurrency_exceeded");
+    assert_eq!(decision["retryAfterMs"], 1000);
+    let record = world.records().pop().unwrap();
+    assert_eq!((record.decision, record.reason), (Decision::Deny, Some(Reason::ConcurrencyExceeded)));
+    assert_eq!(record.rule.as_deref(), Some("McpServer/crm spec.limits.concurrency"));
+    assert_eq!(record.tool.as_deref(), Some("echo"));
+    fake.open_gate();
+    assert_eq!(holding.await.unwrap().status, StatusCode::OK);
 }

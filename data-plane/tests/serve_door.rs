@@ -4,7 +4,8 @@ mod common;
 
 use common::{Fake, Policy, World};
 use http::{Method, StatusCode};
-use portcullis_data_plane::ledger::SpoolConfig;
+use portcullis_data_plane::ledger::{Decision, SpoolConfig};
+use portcullis_policy::Reason;
 use serde_json::json;
 
 async fn world() -> (World, Fake) {
@@ -123,14 +124,24 @@ async fn the_wrong_kind_of_request_is_told_by_its_status() {
 }
 
 #[tokio::test]
-async fn a_request_larger_than_its_server_takes_is_a_413_and_never_reaches_it() {
+async fn a_request_larger_than_its_server_takes_is_a_denial_by_that_limit_and_never_reaches_it() {
     let (world, fake) = world().await;
     let got = world
         .caller("bot", "/mcp")
         .ask_modern("tools/call", json!({"name": "crm_echo", "arguments": {"a": "x".repeat(65 << 10)}}))
         .await;
-    assert_eq!(got.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let result = got.result();
+    assert_eq!(result["isError"], true);
+    assert_eq!(result["_meta"]["portcullis/decision"]["reason"], "arguments_invalid");
+    let sentence = result["content"][0]["text"].as_str().unwrap();
+    assert!(sentence.contains("64KiB") && sentence.contains("maxRequestBytes"), "{sentence}");
     assert!(fake.seen().is_empty());
+    let record = world.records().pop().unwrap();
+    assert_eq!(record.decision, Decision::Deny);
+    assert_eq!(record.reason, Some(Reason::ArgumentsInvalid));
+    assert_eq!(record.rule.as_deref(), Some("McpServer/crm spec.limits.maxRequestBytes"));
+    assert_eq!(record.tool.as_deref(), Some("echo"));
+    assert_eq!(record.server.unwrap().as_str(), "crm");
 }
 
 #[tokio::test]

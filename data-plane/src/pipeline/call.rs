@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use portcullis_mcp::respond::{self, Answer};
 use portcullis_mcp::{Edit, EditError, HeaderParam, Method, edit, headers, object};
 use portcullis_policy::{Denial, Permit, Reason, Rule, Server, Target};
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::context::{Admitted, Client, Request};
 use super::course::{Course, answer_of};
 use super::flight::Flight;
+use super::limited::Limited;
 use super::record::{Recorder, audit_of};
 use super::relay::{Frame, Interrupt, Interrupted, Relay};
 use super::standing::{Claim, Standing};
@@ -32,6 +33,8 @@ pub struct Carried<'a> {
 /// Why a request went no further.
 enum Stop {
     Denied(Denial),
+    /// A limit of the server, known before it is asked.
+    Limited(Limited),
     /// An answer of the protocol's own, beside the table: recorded as a refusal of what was asked.
     Malformed(Answer),
 }
@@ -135,8 +138,8 @@ impl Pipeline {
         request: &Request,
         headers: Option<&HeaderMap>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        if admitted.request_bytes > permit.server().entry.limits.max_request_bytes.0 {
-            return Err(Stop::Malformed(respond::status(StatusCode::PAYLOAD_TOO_LARGE, Some(&request.id))));
+        if let Some(limited) = Limited::by_size(admitted, permit) {
+            return Err(Stop::Limited(limited));
         }
         let (upstream_name, header_params) = match permit.target() {
             Target::Tool(tool) => (Some(&tool.name), tool.header_params.as_slice()),
@@ -236,6 +239,10 @@ impl Pipeline {
                 let answer = answer_of(admitted, client, request, denial.reason, None);
                 (denial, answer)
             }
+            Stop::Limited(limited) => {
+                let answer = limited.answer(admitted, client, request);
+                (limited.denial, answer)
+            }
             Stop::Malformed(answer) => (malformed(admitted), answer),
         };
         let audit = audit_of(admitted, denial.server.as_ref());
@@ -275,7 +282,12 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
     };
     let exchange = match exchange {
         Ok(exchange) => exchange,
-        Err(error) => return Answered::Reply(course.fail(&error)),
+        Err(error) => {
+            return Answered::Reply(match Limited::by_upstream(&course.admitted, &course.server, &error) {
+                Some(limited) => course.limited(&limited),
+                None => course.fail(&error),
+            });
+        }
     };
     if let Some(recorder) = &mut course.recorder {
         recorder.upstream(exchange.http_status, Some(exchange.era.as_str()));

@@ -17,6 +17,7 @@ use super::Pipeline;
 use super::capability::Needed;
 use super::context::{Admitted, Client, Request};
 use super::flight::Flight;
+use super::limited::Limited;
 use super::record::Recorder;
 use super::tokens::{self, StateScope};
 use crate::ledger::Outcome;
@@ -110,6 +111,10 @@ impl Course {
             }
             reason => self.answer_of(reason, None),
         };
+        self.denied(denial, answer)
+    }
+
+    fn denied(&mut self, denial: &Denial, answer: Answer) -> Answer {
         match self.recorder.take() {
             Some(mut recorder) => {
                 recorder.sent(answer.body.len());
@@ -117,6 +122,12 @@ impl Course {
             }
             None => answer,
         }
+    }
+
+    /// A limit of the server refused it: nothing was sent.
+    pub(super) fn limited(&mut self, limited: &Limited) -> Answer {
+        let answer = limited.answer(&self.admitted, &self.client, &self.request);
+        self.denied(&limited.denial, answer)
     }
 
     fn with_result(&self, result: &RawValue, from: Era) -> Ending {

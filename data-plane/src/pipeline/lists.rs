@@ -18,6 +18,7 @@ use super::call::outcome_of;
 use super::context::{Admitted, Client, Request};
 use super::course::{answer_of, ok};
 use super::flight::Flight;
+use super::limited::Limited;
 use super::record::Recorder;
 use super::{MAX_IN_FLIGHT, Pipeline};
 use crate::lists::{self, Cursor, Kind, Part, open_cursor, page_of, seal_cursor};
@@ -93,6 +94,10 @@ impl Pipeline {
                 Some(denial.reason),
                 Some(denial),
             ),
+            Err(Fault::Upstream(error)) if let Some(limited) = limited_by(&admitted, &error) => {
+                let answer = limited.answer(&admitted, &client, &request);
+                (answer, Some(error.reason), Some(limited.denial))
+            }
             Err(Fault::Upstream(error)) => {
                 let answer = answer_of(&admitted, &client, &request, error.reason, Some(&error.message));
                 (answer, Some(error.reason), None)
@@ -361,6 +366,12 @@ fn may_have_resources(server: &Server) -> bool {
 fn is_unknown_method(error: &str) -> bool {
     let error: Option<&RawValue> = serde_json::from_str(error).ok();
     error.and_then(|error| object::member(error, "code")).is_some_and(|code| code.get() == "-32601")
+}
+
+/// The limit of the one server of this endpoint, where that refused a page.
+fn limited_by(admitted: &Admitted, error: &UpstreamError) -> Option<Limited> {
+    let Endpoint::Server(name) = admitted.view.endpoint() else { return None };
+    Limited::by_upstream(admitted, admitted.snapshot.server(name.as_str())?, error)
 }
 
 fn unusable() -> UpstreamError {

@@ -10,6 +10,7 @@ mod course;
 mod downward;
 mod feed;
 mod flight;
+mod limited;
 mod lists;
 mod locate;
 mod metrics;

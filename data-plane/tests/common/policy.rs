@@ -80,6 +80,13 @@ impl Policy {
         self
     }
 
+    /// How many calls the server that was added last takes at once.
+    pub fn concurrency(mut self, calls: u32) -> Self {
+        let (_, server) = self.entries.iter_mut().rfind(|(kind, _)| *kind == "server").unwrap();
+        server["limits"]["concurrency"] = json!(calls);
+        self
+    }
+
     /// An approved tool.
     pub fn tool(self, server: &str, name: &str) -> Self {
         self.tool_as(
