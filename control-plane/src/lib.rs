@@ -16,6 +16,7 @@ mod http;
 pub mod keys;
 mod metrics;
 pub mod publish;
+pub mod refusals;
 pub mod registry;
 mod run;
 pub mod store;

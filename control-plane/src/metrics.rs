@@ -61,7 +61,15 @@ impl Collector for Figures {
         let help = "States that could not be published";
         let descriptor =
             encoder.encode_descriptor("portcullis_publish_failures", help, None, failures.metric_type())?;
-        failures.encode(descriptor)
+        failures.encode(descriptor)?;
+        let help = "Tokens that were refused";
+        let mut family =
+            encoder.encode_descriptor("portcullis_refused_tokens", help, None, failures.metric_type())?;
+        for (credential, cause, count) in self.planes.refusals().counts() {
+            let labels = [("credential", credential), ("cause", cause)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

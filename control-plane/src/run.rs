@@ -28,14 +28,10 @@ use crate::metrics::{self, Figures};
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::store::{JournalStore, Store, StoreError, Vault, VaultError};
-use crate::stream::{
-    Distribution, DistributionParts, PlaneTokens, Planes, StoreHandle, Timings, TokenError, TokenScope,
-};
+use crate::stream::{Distribution, DistributionParts, PlaneTokens, Planes, StoreHandle, Timings, TokenError};
 
 /// How often the vault is asked whether a new sealing key is due.
 const SEALING_KEYS: Duration = Duration::from_secs(60);
-/// The label by which the tokens of [`Running::plane_token`] are known again.
-const MINTED_LABEL: (&str, &str) = ("portcullis/token", "same-process");
 
 /// Why a control plane did not start. Nothing serves then.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +86,7 @@ pub struct Running {
     pub admin_token_file: PathBuf,
     registry: Registry,
     publisher: Publisher,
-    tokens: PlaneTokens,
+    planes: Planes,
     tasks: TaskTracker,
     failed: mpsc::Receiver<RunError>,
     shutdown: CancellationToken,
@@ -141,7 +137,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         admin_token_file: config.admin_token_file,
         registry: parts.admin.registry.clone(),
         publisher: parts.admin.publisher.clone(),
-        tokens: parts.admin.tokens.clone(),
+        planes: parts.admin.planes.clone(),
         tasks: TaskTracker::new(),
         failed,
         shutdown: shutdown.clone(),
@@ -299,24 +295,13 @@ impl Running {
         &self.publisher
     }
 
-    /// A token for the data plane of this name in the same process, made without the API. Those that were made like this
-    /// for the same name before are revoked: each start has one of its own.
+    /// A token for the data plane of this name in the same process, made without the API. It is kept in memory alone, so that
+    /// no history knows of it, and ends with this process or when another one is made for the same name.
     ///
     /// # Errors
-    /// When the store does not take it.
+    /// When the operating system gives no randomness, or when there are too many.
     pub async fn plane_token(&self, plane: &Name) -> Result<String, TokenError> {
-        const AUTHOR: &str = "system";
-        let (label, value) = MINTED_LABEL;
-        for token in self.tokens.list() {
-            let ours = token.scope.plane_name.as_ref() == Some(plane)
-                && token.scope.labels.get(label).is_some_and(|known| known == value);
-            if ours && !token.revoked {
-                self.tokens.revoke(AUTHOR, &token.id).await?;
-            }
-        }
-        let labels = [(label.to_owned(), value.to_owned())].into();
-        let scope = TokenScope { plane_name: Some(plane.clone()), labels };
-        Ok(self.tokens.create(AUTHOR, scope).await?.text)
+        self.planes.own_token(plane, self.publisher.public_key())
     }
 
     /// Waits for the shutdown that the token of [`start`] asks for, and then until everything has ended, at most for the

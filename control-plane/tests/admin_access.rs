@@ -139,6 +139,28 @@ async fn the_http_port_tells_health_readiness_and_metrics_and_nothing_else() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_tokens_are_counted_and_never_told() {
+    let plane = ControlPlane::start().await;
+    let mut bare = proto::resources_client::ResourcesClient::new(plane.channel.clone());
+    for value in [None, Some("Bearer pca_nonsense"), Some("Bearer pca_nonsense")] {
+        let mut request = tonic::Request::new(proto::ListRequest { kind: "zones".to_owned() });
+        if let Some(value) = value {
+            request.metadata_mut().insert("authorization", value.parse().unwrap());
+        }
+        assert_eq!(bare.list(request).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    let (_, metrics) = http(plane.running().http_addr, "GET", "/metrics").await;
+    for line in [
+        "portcullis_refused_tokens_total{credential=\"admin\",cause=\"missing\"} 1",
+        "portcullis_refused_tokens_total{credential=\"admin\",cause=\"unknown\"} 2",
+        "portcullis_refused_tokens_total{credential=\"plane\",cause=\"revoked\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    assert!(!metrics.contains("nonsense"));
+}
+
 async fn http(addr: std::net::SocketAddr, method: &str, path: &str) -> (u16, String) {
     let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);

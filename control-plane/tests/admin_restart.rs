@@ -7,7 +7,10 @@ use portcullis_control_plane::store::VaultError;
 use portcullis_control_plane::{StartError, start};
 use portcullis_policy::snapshot::SIGNATURE_PURPOSE;
 use portcullis_proto::admin::v1 as proto;
+use portcullis_proto::config::v1 as config;
+use portcullis_proto::config::v1::distribution_client::DistributionClient;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_everything_and_signs_the_same_snapshot() {
@@ -110,20 +113,51 @@ async fn a_second_control_plane_on_the_same_directory_does_not_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plane_token_for_the_same_process_replaces_the_one_before() {
+async fn a_plane_token_for_the_same_process_is_kept_in_memory_alone() {
     let plane = ControlPlane::start().await;
     let name = "local".parse().unwrap();
+    let (before, history) = (plane.list("zones").await.version, plane.history("", "").await);
     let first = plane.running().plane_token(&name).await.unwrap();
+    assert_eq!(plane.list("zones").await.version, before, "it makes no version");
+    assert_eq!(plane.history("", "").await, history, "and no history");
+    let secret = |token: &str| token.split('.').next().unwrap().to_owned();
+    assert!(admin_support::files_with(plane.dir.path(), &secret(&first)).is_empty());
+
+    let mut stream = attach(&plane, &first, "local").await.unwrap();
+    assert!(stream.message().await.unwrap().is_some(), "it admits the plane that it is for");
+    let mut other = attach(&plane, &first, "other").await.unwrap();
+    assert_eq!(other.message().await.unwrap_err().code(), Code::PermissionDenied);
+
     let second = plane.running().plane_token(&name).await.unwrap();
     assert_ne!(first, second);
-    let mut planes =
-        proto::planes_client::PlanesClient::with_interceptor(plane.channel.clone(), plane.bearer());
-    let tokens =
-        planes.list_plane_tokens(proto::ListPlaneTokensRequest {}).await.unwrap().into_inner().tokens;
-    let valid: Vec<_> = tokens.iter().filter(|token| !token.revoked).collect();
-    assert_eq!(valid.len(), 1);
-    assert_eq!(valid[0].plane_name, "local");
-    assert!(admin_support::files_with(plane.dir.path(), second.split('.').next().unwrap()).is_empty());
+    let end = loop {
+        match stream.message().await {
+            Ok(message) => assert!(message.is_some()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::Unauthenticated, "the one before ends with its stream");
+    assert_eq!(attach(&plane, &first, "local").await.unwrap_err().code(), Code::Unauthenticated);
+
+    let plane = plane.restart().await;
+    assert_eq!(attach(&plane, &second, "local").await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// Attaches as a plane of this name.
+async fn attach(
+    plane: &ControlPlane,
+    token: &str,
+    name: &str,
+) -> Result<tonic::Streaming<config::AttachResponse>, tonic::Status> {
+    let hello = config::Hello { name: name.to_owned(), ..config::Hello::default() };
+    let said = config::AttachRequest { message: Some(config::attach_request::Message::Hello(hello)) };
+    let mut request = tonic::Request::new(futures_util::StreamExt::chain(
+        futures_util::stream::iter([said]),
+        futures_util::stream::pending(),
+    ));
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut client = DistributionClient::new(plane.channel.clone());
+    Ok(client.attach(request).await?.into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

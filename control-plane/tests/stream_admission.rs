@@ -189,3 +189,31 @@ async fn labels_of_tokens_are_bounded() {
         assert_eq!(refused, Err(TokenError::Labels));
     }
 }
+
+#[tokio::test]
+async fn refused_tokens_are_counted_by_their_cause() {
+    let control = Control::start().await;
+    let foreign = Token::generate("pcp_").unwrap();
+    let revoked = control.tokens.create("admin", TokenScope::default()).await.unwrap();
+    control.tokens.revoke("admin", &revoked.id).await.unwrap();
+    let only = scoped(&control, Some("eu-1"), &[("region", "eu")]).await;
+    let labelled = proto::Hello { labels: [("region".to_owned(), "us".to_owned())].into(), ..hello("eu-1") };
+    assert!(control.open(None).await.is_err());
+    for _ in 0..2 {
+        assert!(control.open(Some(foreign.text.as_str())).await.is_err());
+    }
+    assert!(control.open(Some(&revoked.text)).await.is_err());
+    control.attach(&only.secret_text, hello("us-1")).await.unwrap().end().await;
+    control.attach(&only.secret_text, labelled).await.unwrap().end().await;
+    let counts: Vec<_> = control
+        .planes
+        .refusals()
+        .counts()
+        .filter(|(credential, _, _)| *credential == "plane")
+        .map(|(_, cause, count)| (cause, count))
+        .collect();
+    assert_eq!(
+        counts,
+        [("missing", 1), ("unknown", 2), ("revoked", 1), ("wrong_plane", 1), ("wrong_labels", 1)]
+    );
+}

@@ -7,6 +7,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use crate::bootstrap::ADMIN_TOKEN;
+use crate::refusals::{Refusals, RefusedToken};
 use crate::store::Store;
 
 /// The administrator of a request, as history names them. Handlers find it in the request's extensions.
@@ -17,6 +18,7 @@ pub struct Author(pub Arc<str>);
 #[derive(Clone)]
 pub struct Authn {
     store: Arc<dyn Store>,
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for Authn {
@@ -26,25 +28,15 @@ impl std::fmt::Debug for Authn {
 }
 
 impl Authn {
-    /// Admits the tokens that this store knows.
+    /// Admits the tokens that this store knows, and counts the others.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn Store>, refusals: Refusals) -> Self {
+        Self { store, refusals }
     }
 
-    fn author(&self, request: &Request<()>) -> Option<Author> {
-        let mut values = request.metadata().get_all("authorization").iter();
-        let value = values.next()?;
-        // Two credentials in one request: which one is meant is anybody's guess.
-        if values.next().is_some() {
-            return None;
-        }
-        let text = value.to_str().ok()?;
-        let (scheme, credential) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let presented = token::hash(token::ADMIN, credential.trim())?;
+    fn author(&self, request: &Request<()>) -> Result<Author, RefusedToken> {
+        let credential = credential(request).ok_or(RefusedToken::Missing)?;
+        let presented = token::hash(token::ADMIN, credential).ok_or(RefusedToken::Unknown)?;
         let state = self.store.state();
         let mut found = None;
         // Every token is compared, each in constant time: how long it takes says nothing about which one fits.
@@ -54,8 +46,16 @@ impl Authn {
                 found = Some(Author(Arc::clone(&object.name)));
             }
         }
-        found
+        found.ok_or(RefusedToken::Unknown)
     }
+}
+
+/// The bearer token of a request; none when there are two, since which one is meant is anybody's guess.
+fn credential(request: &Request<()>) -> Option<&str> {
+    let mut values = request.metadata().get_all("authorization").iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
 fn same(known: &Fingerprint, presented: &Fingerprint) -> bool {
@@ -66,9 +66,10 @@ fn same(known: &Fingerprint, presented: &Fingerprint) -> bool {
 impl Interceptor for Authn {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         // The same words whatever is wrong with it.
-        let author = self
-            .author(&request)
-            .ok_or_else(|| Status::unauthenticated("an administrator's token is required"))?;
+        let author = self.author(&request).map_err(|cause| {
+            self.refusals.admin(cause, request.extensions().get());
+            Status::unauthenticated("an administrator's token is required")
+        })?;
         request.extensions_mut().insert(author);
         Ok(request)
     }

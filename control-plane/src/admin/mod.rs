@@ -87,7 +87,7 @@ pub const SERVICES: &[&str] = &[
 /// All services of `portcullis.admin.v1`, behind the administrator's token.
 #[must_use]
 pub fn add_to(routes: Routes, parts: Parts) -> Routes {
-    let authn = Authn::new(Arc::clone(&parts.store));
+    let authn = Authn::new(Arc::clone(&parts.store), parts.planes.refusals().clone());
     let resources = resources::ResourcesService::new(parts.registry, parts.shutdown);
     let resources = ResourcesServer::new(resources)
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)

@@ -8,6 +8,7 @@ mod assign;
 mod chunks;
 mod connection;
 mod outbox;
+mod own;
 mod planes;
 mod session;
 mod tokens;
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::publish::Published;
+use crate::refusals::RefusedToken;
 use crate::store::{Store, Vault};
 
 pub use planes::{MAX_CONNECTED, PlaneInfo, Planes};
@@ -144,9 +146,15 @@ impl distribution_server::Distribution for Distribution {
         &self,
         request: Request<Streaming<proto::AttachRequest>>,
     ) -> Result<Response<Answers>, Status> {
+        let planes = &self.0.planes;
         let admission = presented(&request)
-            .and_then(|text| tokens::authenticate(&self.0.store.state(), text))
-            .ok_or_else(|| Status::unauthenticated("a valid plane token is required"))?;
+            .ok_or(RefusedToken::Missing)
+            .and_then(|text| tokens::authenticate(&self.0.store.state(), planes.own(), text))
+            .map_err(|cause| {
+                planes.refusals().plane(cause, request.extensions().get());
+                // The same words for all: only this side learns more.
+                Status::unauthenticated("a valid plane token is required")
+            })?;
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let (ended, end) = watch::channel(None);
         let parts = Arc::clone(&self.0);

@@ -7,13 +7,16 @@ use portcullis_policy::resource::{Kind, Name, Transport, Uid};
 use portcullis_proto::config::v1::{
     Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, signal::Signal as SignalKind,
 };
+use portcullis_seal::PublicKey;
 use tonic::Status;
 
 use super::assign::{Prober, Target, assign};
 use super::connection::{Connection, End};
-use super::tokens;
+use super::own::OwnTokens;
+use super::tokens::{self, TokenError};
 use crate::catalog;
 use crate::clock::Clock;
+use crate::refusals::Refusals;
 use crate::store::State;
 
 /// How many planes may be connected.
@@ -80,7 +83,9 @@ struct Table {
 pub struct Planes(Arc<Inner>);
 
 struct Inner {
+    refusals: Refusals,
     clock: Clock,
+    own: OwnTokens,
     table: Mutex<Table>,
 }
 
@@ -94,7 +99,32 @@ impl Planes {
     /// No planes yet.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, table: Mutex::default() }))
+        let refusals = Refusals::new(clock.clone());
+        Self(Arc::new(Inner { refusals, clock, own: OwnTokens::default(), table: Mutex::default() }))
+    }
+
+    /// Credentials that were refused: of planes, and of administrators.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    /// A token for a plane of this process; the one that it had before ends, and its stream with it.
+    ///
+    /// # Errors
+    /// [`TokenError::NoRandomness`], [`TokenError::TooMany`].
+    pub fn own_token(&self, plane: &Name, public_key: PublicKey) -> Result<String, TokenError> {
+        let token = self.0.own.make(plane, public_key)?;
+        for live in self.table().records.values().filter_map(|record| record.live.as_ref()) {
+            if self.0.own.is_over(&live.token) {
+                live.end(End::Revoked);
+            }
+        }
+        Ok(token)
+    }
+
+    pub(super) fn own(&self) -> &OwnTokens {
+        &self.0.own
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -195,7 +225,7 @@ impl Planes {
         let mut table = self.table();
         for record in table.records.values() {
             if let Some(live) = &record.live
-                && !tokens::is_valid(state, &live.token)
+                && !tokens::is_valid(state, &self.0.own, &live.token)
             {
                 tracing::info!(plane = %live.name, token = %live.token, "the plane's token was revoked; its stream ends");
                 live.end(End::Revoked);

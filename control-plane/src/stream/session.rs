@@ -10,12 +10,13 @@ use portcullis_proto::config::v1::attach_request::Message as Said;
 use portcullis_proto::config::v1::attach_response::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::DistributionParts;
 use super::chunks::{chunks, secrets};
 use super::connection::{Connection, End};
 use super::tokens::{self, Admission};
+use crate::refusals::RefusedToken;
 
 /// What goes to the plane.
 pub(super) type Outgoing = mpsc::Sender<Result<proto::AttachResponse, Status>>;
@@ -83,12 +84,17 @@ async fn introduce(
     };
     let name: Name = hello.name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
     if admission.scope.plane_name.as_ref().is_some_and(|only| *only != name) {
+        parts.planes.refusals().plane(RefusedToken::WrongPlane, None);
         return Err(Status::permission_denied("this token is for a plane of another name"));
     }
-    let labels = labels(&hello, &admission)?;
+    let labels = labels(&hello, &admission).inspect_err(|status| {
+        if status.code() == Code::PermissionDenied {
+            parts.planes.refusals().plane(RefusedToken::WrongLabels, None);
+        }
+    })?;
     let state = parts.store.state();
     // Between the headers and Hello the token may have been revoked.
-    if !tokens::is_valid(&state, &admission.token) {
+    if !tokens::is_valid(&state, parts.planes.own(), &admission.token) {
         return Err(End::Revoked.status());
     }
     parts.planes.connect(&state, &name, &hello, labels, admission.token)

@@ -12,7 +12,9 @@ use portcullis_seal::token::{self, Token};
 use portcullis_seal::{Fingerprint, PlaneToken, PublicKey, random};
 use serde::{Deserialize, Serialize};
 
+use super::own::OwnTokens;
 use crate::clock::Clock;
+use crate::refusals::RefusedToken;
 use crate::store::{Object, Op, State, Store, TransactError, transact};
 
 /// The kind of the objects in the store that hold plane tokens.
@@ -216,18 +218,29 @@ pub(super) struct Admission {
 }
 
 /// Finds the token of this text: the secret alone, or with the key after it.
-pub(super) fn authenticate(state: &State, presented: &str) -> Option<Admission> {
+pub(super) fn authenticate(
+    state: &State,
+    own: &OwnTokens,
+    presented: &str,
+) -> Result<Admission, RefusedToken> {
     let secret = presented.split_once('.').map_or(presented, |(secret, _)| secret);
-    let hash = token::hash(token::PLANE, secret)?;
+    let hash = token::hash(token::PLANE, secret).ok_or(RefusedToken::Unknown)?;
+    if let Some(admission) = own.admission(&hash) {
+        return Ok(admission);
+    }
     // What is compared are hashes of 256 random bits: how long a comparison takes tells nothing that helps to find one.
-    let (object, found) = all(state).find(|(_, token)| token.hash == hash && !token.revoked)?;
+    let (object, found) = all(state).find(|(_, token)| token.hash == hash).ok_or(RefusedToken::Unknown)?;
+    if found.revoked {
+        return Err(RefusedToken::Revoked);
+    }
     let scope = TokenScope { plane_name: found.plane_name, labels: found.labels };
-    Some(Admission { token: object.name.as_ref().to_owned(), scope })
+    Ok(Admission { token: object.name.as_ref().to_owned(), scope })
 }
 
 /// Whether a token may still be used.
-pub(super) fn is_valid(state: &State, id: &str) -> bool {
-    state.get(PLANE_TOKEN, id).and_then(|object| read(object)).is_some_and(|token| !token.revoked)
+pub(super) fn is_valid(state: &State, own: &OwnTokens, id: &str) -> bool {
+    own.is_valid(id)
+        || state.get(PLANE_TOKEN, id).and_then(|object| read(object)).is_some_and(|token| !token.revoked)
 }
 
 /// Whether labels are within their bounds.
