@@ -12,6 +12,7 @@ use portcullis_policy::snapshot::{
     BundleEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, ServerEntry, TeamEntry,
     ZoneEntry, default_zone_name, kind_order,
 };
+use portcullis_seal::sha256;
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
 
@@ -42,13 +43,16 @@ pub(super) struct Built {
     /// The place of its kind on the wire.
     place: Option<usize>,
     pub(super) encoded: EncodedEntry,
+    /// Of the encoded body, for the digest: hashed once and not with each change of another entry.
+    pub(super) body_sha256: [u8; 32],
 }
 
 impl Built {
     fn new(entry: Entry) -> Arc<Self> {
         let encoded =
             EncodedEntry { kind: entry.kind(), id: entry.id().into(), body: Bytes::from(entry.encode()) };
-        Arc::new(Self { place: kind_order(encoded.kind), entry, encoded })
+        let body_sha256 = sha256(&encoded.body);
+        Arc::new(Self { place: kind_order(encoded.kind), entry, encoded, body_sha256 })
     }
 }
 

@@ -99,7 +99,7 @@ impl Workbench {
 fn digest(built: &[Arc<Built>]) -> Fingerprint {
     let mut digest = SnapshotDigest::default();
     for built in built {
-        digest.add(built.encoded.kind, &built.encoded.id, &built.encoded.body);
+        digest.add_hashed(built.encoded.kind, &built.encoded.id, &built.body_sha256);
     }
     digest.finish()
 }

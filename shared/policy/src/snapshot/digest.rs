@@ -20,11 +20,16 @@ pub struct SnapshotDigest {
 impl SnapshotDigest {
     /// Adds the next entry.
     pub fn add(&mut self, kind: &str, id: &str, body: &[u8]) {
+        self.add_hashed(kind, id, &sha256(body));
+    }
+
+    /// Adds the next entry by the SHA-256 of its body, for who has kept it.
+    pub fn add_hashed(&mut self, kind: &str, id: &str, body: &[u8; 32]) {
         self.text.extend_from_slice(kind.as_bytes());
         self.text.push(0);
         self.text.extend_from_slice(id.as_bytes());
         self.text.push(0);
-        self.text.extend_from_slice(&sha256(body));
+        self.text.extend_from_slice(body);
     }
 
     /// The digest over all entries added.
