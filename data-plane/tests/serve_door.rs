@@ -94,6 +94,15 @@ async fn unknown_and_unreachable_endpoints_are_one_404() {
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
+    let records = world.records();
+    assert_eq!(records.len(), 7, "who is known is on record");
+    let hidden = records.iter().find(|record| record.endpoint == "/servers/hidden/mcp").unwrap();
+    assert_eq!((hidden.decision, hidden.reason), (Decision::Deny, Some(Reason::UnknownEndpoint)));
+    assert_eq!((hidden.key.name.as_str(), &*hidden.method), ("bot", "POST"));
+    assert!(hidden.rule.is_some());
+    let long = world.caller("bot", &format!("/{}", "x".repeat(5000))).post(PING).await;
+    assert_eq!(long.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.records().pop().unwrap().endpoint.len(), 256);
     for path in ["/mcp", "/servers/crm/mcp", "/bundles/support/mcp"] {
         assert_eq!(world.caller("bot", path).post(PING).await.status, StatusCode::OK, "{path}");
     }

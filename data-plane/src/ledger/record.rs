@@ -19,9 +19,9 @@ pub struct AuditRecord {
     /// When the request arrived.
     #[serde(serialize_with = "text::time")]
     pub time: DateTime<Utc>,
-    /// The JSON-RPC method.
+    /// The JSON-RPC method; of a request whose body was not read, what its header names, else HTTP's.
     pub method: Cow<'static, str>,
-    /// The path of the endpoint: `/mcp`, `/bundles/B/mcp`, `/servers/S/mcp`.
+    /// The path of the endpoint: `/mcp`, `/bundles/B/mcp`, `/servers/S/mcp`; with `unknown_endpoint` any path, cut.
     pub endpoint: Cow<'static, str>,
     /// The caller's era: `modern` or `legacy`.
     pub era: Cow<'static, str>,

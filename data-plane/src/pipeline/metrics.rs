@@ -134,7 +134,7 @@ impl Figures {
         }
     }
 
-    /// A request was turned away before anybody was authenticated, or before its endpoint was found.
+    /// A request was turned away before it was a call: at the door, by its credential, its endpoint or its form.
     pub fn turned_away(&self, reason: Reason) {
         add(&self.turned_away, reason);
     }
@@ -186,7 +186,7 @@ impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut family = encoder.encode_descriptor(
             "portcullis_requests_turned_away",
-            "Refused before authentication ended",
+            "Requests turned away before they were calls: by door, credential, endpoint or form",
             None,
             MetricType::Counter,
         )?;

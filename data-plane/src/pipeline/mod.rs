@@ -32,6 +32,7 @@ pub(crate) use downward::is_log_level;
 pub(crate) use feed::{Feed, Wanted};
 pub(crate) use flight::Held;
 pub use metrics::{Figures, Metrics};
+pub(crate) use record::Unreached;
 pub(crate) use relay::IDLE;
 pub use relay::{Frame, Relay};
 pub use rendered::Rendered;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use portcullis_mcp::Era;
 use portcullis_policy::resource::{AuditMode, Name};
-use portcullis_policy::{Denial, Endpoint, Permit, Reason, Target};
+use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, SnapshotVersion, Target};
 
-use super::context::{Admitted, Client, Request};
+use super::Pipeline;
+use super::context::{Admitted, Arrival, Client, Request, Trace};
 use super::metrics::{Metrics, micros};
 use crate::ledger::{
     AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes, Spool,
@@ -22,7 +24,7 @@ const MAX_CALLER_TEXT: usize = 256;
 
 /// The record could not be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoRecord;
+pub(crate) struct NoRecord;
 
 /// One record in the making.
 #[derive(Debug)]
@@ -175,19 +177,88 @@ impl Drop for Recorder {
     }
 }
 
+/// A request of somebody known to an endpoint that this key does not reach. Its body is not read.
+#[derive(Debug)]
+pub(crate) struct Unreached<'a> {
+    pub(crate) arrival: Arrival,
+    pub(crate) principal: &'a Principal,
+    /// The method that its header names, or that of HTTP.
+    pub(crate) method: Cow<'static, str>,
+    pub(crate) path: &'a str,
+    pub(crate) era: Era,
+    pub(crate) trace: Trace,
+}
+
+impl Pipeline {
+    /// Records that somebody known asked for an endpoint that their key does not reach.
+    ///
+    /// # Errors
+    /// [`NoRecord`] when there is no place for the record or the disk fails.
+    pub(crate) fn record_unreached(&self, asked: Unreached<'_>, denial: &Denial) -> Result<(), NoRecord> {
+        let lost = |_| {
+            self.metrics().records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            NoRecord
+        };
+        let place = self.spool().reserve().map_err(|_| NoRecord)?;
+        let took = micros(asked.arrival.at.elapsed());
+        let record = AuditRecord {
+            decision: Decision::Deny,
+            reason: Some(denial.reason),
+            rule: Some(denial.rule.to_string()),
+            latency_micros: LatencySplit { total: took, decide: took, upstream: 0 },
+            outcome: Outcome::Error,
+            ..blank_of(
+                asked.arrival,
+                asked.principal,
+                denial.snapshot,
+                asked.method,
+                Cow::Owned(cut(asked.path).as_ref().to_owned()),
+                asked.era,
+                &asked.trace,
+            )
+        };
+        place.write(&record).map_err(lost)
+    }
+}
+
 fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord {
-    let principal = &admitted.principal;
-    let time = i64::try_from(admitted.arrival.unix_ms).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
     AuditRecord {
-        request_id: admitted.arrival.request_id,
+        resource: request.uri.as_deref().map(cut),
+        exposed_name: request.name.as_deref().map(cut),
+        client_hint: client.hint(),
+        bytes: Sizes { request: admitted.request_bytes, response: 0 },
+        ..blank_of(
+            admitted.arrival,
+            &admitted.principal,
+            admitted.snapshot.version(),
+            Cow::Borrowed(request.method.as_str()),
+            endpoint_path(admitted.view.endpoint()),
+            client.era,
+            &client.trace,
+        )
+    }
+}
+
+fn blank_of(
+    arrival: Arrival,
+    principal: &Principal,
+    snapshot: SnapshotVersion,
+    method: Cow<'static, str>,
+    endpoint: Cow<'static, str>,
+    era: Era,
+    trace: &Trace,
+) -> AuditRecord {
+    let time = i64::try_from(arrival.unix_ms).ok().and_then(DateTime::<Utc>::from_timestamp_millis);
+    AuditRecord {
+        request_id: arrival.request_id,
         time: time.unwrap_or_default(),
-        method: Cow::Borrowed(request.method.as_str()),
-        endpoint: endpoint_path(admitted.view.endpoint()),
-        era: Cow::Borrowed(client.era.as_str()),
+        method,
+        endpoint,
+        era: Cow::Borrowed(era.as_str()),
         decision: Decision::Permit,
         reason: None,
         rule: None,
-        snapshot_version: admitted.snapshot.version().0,
+        snapshot_version: snapshot.0,
         principal: PrincipalFacts { kind: principal.kind, subject: Arc::clone(&principal.subject) },
         key: KeyFacts { name: principal.key_name.clone(), uid: principal.key_uid },
         team: principal.team.clone(),
@@ -196,15 +267,15 @@ fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord
         zone: None,
         tool: None,
         prompt: None,
-        resource: request.uri.as_deref().map(cut),
-        exposed_name: request.name.as_deref().map(cut),
-        client_hint: client.hint(),
+        resource: None,
+        exposed_name: None,
+        client_hint: None,
         latency_micros: LatencySplit::default(),
-        bytes: Sizes { request: admitted.request_bytes, response: 0 },
+        bytes: Sizes::default(),
         upstream: None,
         outcome: Outcome::Cancelled,
-        trace_id: client.trace.trace_id().map(str::to_owned),
-        span_id: client.trace.span_id().map(str::to_owned),
+        trace_id: trace.trace_id().map(str::to_owned),
+        span_id: trace.span_id().map(str::to_owned),
         truncated: Vec::new(),
     }
 }

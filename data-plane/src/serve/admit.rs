@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header, request};
-use portcullis_mcp::respond;
-use portcullis_policy::{Reason, Snapshot, View};
+use portcullis_mcp::headers::{METHOD, PROTOCOL_VERSION};
+use portcullis_mcp::{Era, Method, respond};
+use portcullis_policy::{Denial, Reason, Rule, Snapshot, View};
 
 use super::answer::{self, HttpAnswer};
 use super::{Gateway, route};
 use crate::authn::{self, Authenticated};
-use crate::pipeline::{Admitted, Arrival, Trace};
+use crate::pipeline::{Admitted, Arrival, Trace, Unreached};
 
 /// Bytes of all header names and values together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -65,10 +66,16 @@ impl Gateway {
             Ok(caller) => caller,
             Err(reason) => return away(reason, answer::of(respond::unauthenticated(None))),
         };
-        let endpoint = route::parse(head.uri.path());
-        let view = endpoint.and_then(|endpoint| snapshot.endpoint(&caller.principal, endpoint).ok());
-        let Some(view) = view else {
-            return away(Reason::UnknownEndpoint, answer::status(StatusCode::NOT_FOUND));
+        let view = match route::parse(head.uri.path()) {
+            Some(endpoint) => snapshot.endpoint(&caller.principal, endpoint),
+            None => Err(nowhere(&snapshot)),
+        };
+        let view = match view {
+            Ok(view) => view,
+            Err(denial) => {
+                let answer = self.unreached(arrival, &caller, &head, &denial);
+                return away(denial.reason, answer);
+            }
         };
         let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if size > MAX_HEADER_BYTES {
@@ -78,6 +85,62 @@ impl Gateway {
             );
         }
         Ok(Entered { arrival, snapshot, caller, view, headers: head.headers })
+    }
+}
+
+impl Gateway {
+    /// Answers somebody known who asked for what their key does not reach: on record, since a key that feels its way around is
+    /// worth knowing. What the answer says is the same for all of these.
+    fn unreached(
+        &self,
+        arrival: Arrival,
+        caller: &Authenticated,
+        head: &request::Parts,
+        denial: &Denial,
+    ) -> HttpAnswer {
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let method = text(METHOD.as_str()).and_then(Method::parse);
+        let asked = Unreached {
+            arrival,
+            principal: &caller.principal,
+            method: method.map_or_else(
+                || http_method(&head.method).into(),
+                |method| std::borrow::Cow::Borrowed(method.as_str()),
+            ),
+            path: head.uri.path(),
+            era: Era::of_request(text(PROTOCOL_VERSION.as_str()), None),
+            trace: Trace::new(text("traceparent"), text("tracestate")),
+        };
+        let asked_of =
+            respond::Asked { era: asked.era, id: None, subject: respond::Subject::Other, request_id: "" };
+        match self.pipeline().record_unreached(asked, denial) {
+            Ok(()) => answer::status(StatusCode::NOT_FOUND),
+            Err(_) => {
+                answer::of(respond::deny(Reason::AuditUnavailable, &asked_of, &respond::Detail::default()))
+            }
+        }
+    }
+}
+
+/// A path that is no endpoint at all.
+fn nowhere(snapshot: &Snapshot) -> Denial {
+    Denial {
+        reason: Reason::UnknownEndpoint,
+        rule: Rule::closed(),
+        snapshot: snapshot.version(),
+        server: None,
+        tool: None,
+        zone: None,
+    }
+}
+
+/// HTTP's method, where it is one that a caller of MCP has.
+const fn http_method(method: &http::Method) -> &'static str {
+    match *method {
+        http::Method::POST => "POST",
+        http::Method::GET => "GET",
+        http::Method::DELETE => "DELETE",
+        _ => "other",
     }
 }
 
