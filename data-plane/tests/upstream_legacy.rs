@@ -226,6 +226,18 @@ async fn the_end_of_a_clients_session_is_told_to_the_server() {
 }
 
 #[tokio::test]
+async fn a_session_that_ended_on_another_plane_ends_by_its_id_alone() {
+    let (fake, sessions) = legacy::start(plain).await;
+    let world = World::new(&http(&fake.url, &json!({})));
+    for session in [1, 2] {
+        world.request(echo(legacy_caller(session))).await.unwrap();
+    }
+    world.upstreams.end_client_session([2; 16]).await;
+    assert_eq!(fake.http(&Method::DELETE)[0].session(), Some("s-1"));
+    assert_eq!(sessions.open().into_iter().collect::<Vec<_>>(), ["s-0"]);
+}
+
+#[tokio::test]
 async fn an_idle_session_ends_by_itself_and_one_in_use_does_not() {
     let (response, feeder) = stream();
     let response = std::sync::Mutex::new(Some(response));

@@ -340,6 +340,10 @@ async fn listeners_hear_of_lists_and_only_subscribers_hear_of_resources() {
     // The end of a client's session ends its subscriptions.
     setup.world.upstreams.end_session(uid("other"), [2; 16]).await;
     setup.logged(r#""method":"resources/unsubscribe","params":{"uri":"file:///b"}"#).await;
+    // Also when it ended elsewhere, and only its id is told.
+    subscribe(&theirs, "file:///c").await.unwrap();
+    setup.world.upstreams.end_client_session([2; 16]).await;
+    setup.logged(r#""method":"resources/unsubscribe","params":{"uri":"file:///c"}"#).await;
 }
 
 #[tokio::test]

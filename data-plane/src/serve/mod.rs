@@ -192,6 +192,9 @@ async fn listen_to_siblings(
             Ok(Signal::SessionEnded { session, forget_after_unix_ms }) => {
                 inner.tombstones.bury(session, forget_after_unix_ms);
                 inner.in_flight.end(&session);
+                // Beside this loop: an upstream that is slow to part must hold up no other signal. Each ends within its own time.
+                let upstreams = inner.pipeline.upstreams().clone();
+                tokio::spawn(async move { upstreams.end_client_session(session).await });
             }
             Ok(Signal::RequestCancelled { session, request_id_json, .. }) => {
                 if let Ok(id) = std::str::from_utf8(&request_id_json) {

@@ -98,6 +98,13 @@ impl Link {
         }
     }
 
+    /// A session ended, whoever's it was.
+    pub(super) async fn left_session(&self, client_session: [u8; 16]) {
+        if let Way::Stdio(link) = &self.way {
+            link.left_session(client_session).await;
+        }
+    }
+
     /// The caller's session ended.
     pub(super) async fn left(&self, principal: Uid, client_session: [u8; 16]) {
         if let Way::Stdio(link) = &self.way {

@@ -183,6 +183,15 @@ impl Upstreams {
         }
     }
 
+    /// The same for a session that ended on another plane, which tells its id and not whose it was. Session ids are random.
+    pub async fn end_client_session(&self, client_session: [u8; 16]) {
+        let taken = self.inner.sessions.take(|key| key.client == Some(client_session));
+        futures_util::future::join_all(taken.iter().map(|session| session.end())).await;
+        for link in self.inner.registry.links() {
+            link.left_session(client_session).await;
+        }
+    }
+
     /// After a swap: ends what belongs to servers that are gone or are reached otherwise now. Cheap where nothing changed.
     pub fn retain(&self, snapshot: &Snapshot) {
         self.inner.registry.retain(snapshot);

@@ -97,6 +97,12 @@ impl Listeners {
         !inner.wants(uri)
     }
 
+    /// The owners of a session: one, if any.
+    pub(super) fn owners_of(&self, client_session: [u8; 16]) -> Vec<Owner> {
+        let of_session = |owner: &&Owner| owner.1 == Some(client_session);
+        self.inner().subscribed.keys().filter(of_session).copied().collect()
+    }
+
     /// Forgets all of an owner; the resources that nobody wants any more.
     pub(super) fn left(&self, owner: Owner) -> Vec<String> {
         let mut inner = self.inner();

@@ -149,7 +149,17 @@ impl StdioLink {
 
     /// The caller's session ended: its subscriptions end.
     pub(super) async fn left(&self, principal: Uid, client_session: Option<[u8; 16]>) {
-        let uris = self.pool.listeners.left((principal, client_session));
+        self.unwanted(self.pool.listeners.left((principal, client_session))).await;
+    }
+
+    /// A session ended, whoever's it was.
+    pub(super) async fn left_session(&self, client_session: [u8; 16]) {
+        for owner in self.pool.listeners.owners_of(client_session) {
+            self.unwanted(self.pool.listeners.left(owner)).await;
+        }
+    }
+
+    async fn unwanted(&self, uris: Vec<String>) {
         if uris.is_empty() {
             return;
         }
