@@ -146,6 +146,22 @@ async fn all_pages_of_a_legacy_server_are_reported_whole() {
 }
 
 #[tokio::test]
+async fn a_server_that_lists_more_than_one_report_holds_is_reported_as_a_fault() {
+    let (fake, _) = legacy::start(|seen: Seen| async move {
+        let large = "x".repeat(3 << 20);
+        let big = |at| json!({ "name": format!("t{at}"), "description": large });
+        let tools: Vec<_> = (0..9).map(big).collect();
+        (seen.rpc() == "tools/list").then(|| json_answer(200, &page(&seen, &tools)))
+    })
+    .await;
+    let mut prober = Prober::start(&http(&fake.url, &json!({})), true, LONG);
+    let report = prober.report().await;
+    assert!(!report.reachable);
+    assert!(report.error.contains("24 MiB"), "{}", report.error);
+    assert!(report.tools_json.is_empty());
+}
+
+#[tokio::test]
 async fn a_modern_server_is_reported_by_what_it_discovers() {
     let fake = modern::start(modern::plain).await;
     let mut prober = Prober::start(&http(&fake.url, &json!({})), true, LONG);

@@ -16,8 +16,10 @@ use crate::upstream::{List, Offer, UpstreamError, Upstreams, Visit};
 const MAX_PAGES: usize = 1000;
 /// Definitions of one list.
 const MAX_ITEMS: usize = 10_000;
-/// Bytes of one list.
-const MAX_BYTES: usize = 64 << 20;
+/// Bytes of all that is reported of one server: with room to spare below the 32 MiB that a control plane takes as one message.
+const MAX_BYTES: usize = 24 << 20;
+/// Bytes that a definition takes in a report beside its own.
+const FRAME: usize = 8;
 
 /// What a server offers.
 #[derive(Debug)]
@@ -34,19 +36,26 @@ pub(super) async fn look(
     version: SnapshotVersion,
 ) -> Result<Look, UpstreamError> {
     let visit = upstreams.visit(entry, version).await?;
-    let tools = list(&visit, List::Tools).await?;
-    let prompts = list(&visit, List::Prompts).await?;
+    let offer = visit.offer();
+    let told = [Some(offer.capabilities.get()), offer.server_info.as_deref().map(RawValue::get)];
+    let told = told.into_iter().flatten().chain(offer.instructions.as_deref());
+    let mut bytes = told.map(str::len).sum();
+    if bytes > MAX_BYTES {
+        return Err(too_much());
+    }
+    let tools = list(&visit, List::Tools, &mut bytes).await?;
+    let prompts = list(&visit, List::Prompts, &mut bytes).await?;
     Ok(Look { offer: visit.offer().clone(), tools, prompts })
 }
 
 /// A whole list. It is read whole or not at all: half a list would look like tools that are gone.
-async fn list(visit: &Visit, list: List) -> Result<Vec<Box<RawValue>>, UpstreamError> {
+/// `bytes` is what the report has so far.
+async fn list(visit: &Visit, list: List, bytes: &mut usize) -> Result<Vec<Box<RawValue>>, UpstreamError> {
     let offer = visit.offer();
     if offer.introduced && object::member(&offer.capabilities, list.member()).is_none() {
         return Ok(Vec::new());
     }
     let mut items = Vec::new();
-    let mut bytes = 0_usize;
     let mut seen = HashSet::new();
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
@@ -62,9 +71,9 @@ async fn list(visit: &Visit, list: List) -> Result<Vec<Box<RawValue>>, UpstreamE
             .and_then(object::elements)
             .ok_or_else(|| fault("The server's list is no list."))?;
         for item in found {
-            bytes = bytes.saturating_add(item.get().len());
-            if items.len() >= MAX_ITEMS || bytes > MAX_BYTES {
-                return Err(fault("The server lists more than is read."));
+            *bytes = bytes.saturating_add(item.get().len() + FRAME);
+            if items.len() >= MAX_ITEMS || *bytes > MAX_BYTES {
+                return Err(too_much());
             }
             items.push(item.to_owned());
         }
@@ -78,6 +87,13 @@ async fn list(visit: &Visit, list: List) -> Result<Vec<Box<RawValue>>, UpstreamE
         }
     }
     Err(fault("The server's list has more pages than are read."))
+}
+
+fn too_much() -> UpstreamError {
+    fault(&format!(
+        "The server lists more than is read: {MAX_ITEMS} of a kind, {} MiB in all.",
+        MAX_BYTES >> 20
+    ))
 }
 
 fn fault(message: &str) -> UpstreamError {
