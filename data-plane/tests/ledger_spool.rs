@@ -201,11 +201,30 @@ fn a_disk_without_room_refuses_places_and_leaves_nothing_behind() {
     let config = SpoolConfig { segment_bytes: huge, max_total_bytes: u64::MAX, ..config() };
     let spool = Spool::open(dir.path(), config).unwrap();
     for _ in 0..3 {
-        assert_eq!(spool.reserve().unwrap_err(), SpoolFull::Disk);
+        let full = spool.reserve().unwrap_err();
+        assert!(matches!(full, SpoolFull::Disk { .. }), "{full}");
+        let told = full.to_string();
+        assert!(told.contains(dir.path().to_str().unwrap()) && told.contains(&huge.to_string()), "{told}");
     }
-    assert_eq!(spool.check(), Err(SpoolFull::Disk));
+    assert!(matches!(spool.check(), Err(SpoolFull::Disk { .. })));
     assert_eq!((spool.stats().places, spool.stats().refused), (0, 3));
     assert_eq!(segments(dir.path()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn the_spool_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let audit = dir.path().join("audit");
+    let spool = Spool::open(&audit, config()).unwrap();
+    drop(spool.reserve().unwrap());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&audit), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&audit).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2, "the lock and a segment: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
 }
 
 #[test]

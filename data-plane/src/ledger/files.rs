@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +30,7 @@ const MAX_SHARDS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Files {
-    dir: PathBuf,
+    dir: Arc<Path>,
     config: SpoolConfig,
     segment_bytes: u64,
     shards: Box<[Shard]>,
@@ -78,11 +79,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Files {
     pub(super) fn open(dir: &Path, config: SpoolConfig) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Io { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        // Records tell who called what: for their owner alone, whatever the umask says.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(dir.join("lock"))
             .map_err(failed)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -94,7 +97,7 @@ impl Files {
         let next_number = files.keys().next_back().map_or(1, |last| last.number + 1);
         let (shards, segment_bytes) = size(&config);
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: Arc::from(dir),
             config,
             segment_bytes,
             shards: (0..shards).map(|_| Shard::default()).collect(),
@@ -161,7 +164,7 @@ impl Files {
     fn place(&self) -> Result<Arc<Segment>, SpoolFull> {
         let own = thread_number() % self.shards.len().max(1);
         let ordered = self.shards.iter().cycle().skip(own).take(self.shards.len());
-        let mut refusal = SpoolFull::Disk;
+        let mut refusal = None;
         for (turn, shard) in ordered.enumerate() {
             if let Some(segment) = shard.promised() {
                 return Ok(segment);
@@ -170,11 +173,11 @@ impl Files {
             if turn == 0 {
                 match self.turn(own, shard) {
                     Ok(segment) => return Ok(segment),
-                    Err(full) => refusal = full,
+                    Err(full) => refusal = Some(full),
                 }
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or_else(|| self.no_room()))
     }
 
     /// Puts the next segment of a shard in use.
@@ -190,7 +193,7 @@ impl Files {
         };
         // Promised before others can see it: this place is ours.
         if !next.try_reserve() {
-            return Err(SpoolFull::Disk);
+            return Err(self.no_room());
         }
         turn.full.extend(shard.current.swap(Some(Arc::clone(&next))));
         drop(turn);
@@ -202,10 +205,10 @@ impl Files {
     /// without trying.
     fn make(&self, shard: usize, full_ones: &mut Vec<Arc<Segment>>) -> Result<Arc<Segment>, SpoolFull> {
         let mut failure = lock(&self.failure);
-        if let Some((when, full)) = *failure
+        if let Some((when, full)) = &*failure
             && when.elapsed() < RETRY_AFTER
         {
-            return Err(full);
+            return Err(full.clone());
         }
         let mut made = self.make_now(shard);
         if made.as_ref().is_err_and(|full| *full == SpoolFull::Retention) && !full_ones.is_empty() {
@@ -213,7 +216,7 @@ impl Files {
             full_ones.retain(|segment| !self.close(segment));
             made = self.make_now(shard);
         }
-        *failure = made.as_ref().err().map(|full| (Instant::now(), *full));
+        *failure = made.as_ref().err().map(|full| (Instant::now(), full.clone()));
         self.counts.failing.store(made.is_err(), Ordering::Release);
         made
     }
@@ -234,9 +237,13 @@ impl Files {
                 if !self.counts.failing.load(Ordering::Acquire) {
                     tracing::error!(%error, dir = %self.dir.display(), "no room for audit records");
                 }
-                Err(SpoolFull::Disk)
+                Err(self.no_room())
             }
         }
+    }
+
+    fn no_room(&self) -> SpoolFull {
+        SpoolFull::Disk { dir: Arc::clone(&self.dir), bytes: self.segment_bytes }
     }
 
     fn make_room(&self, files: &mut BTreeMap<SegmentId, FileFacts>) -> Result<(), SpoolFull> {

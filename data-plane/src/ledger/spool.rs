@@ -39,14 +39,19 @@ impl Default for SpoolConfig {
 }
 
 /// There is no place for a record now. The call may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolFull {
     /// As many places are reserved as may be.
     #[error("too many records are outstanding")]
     TooManyPlaces,
     /// The disk has no room, or fails.
-    #[error("the disk has no room for another segment of the audit spool")]
-    Disk,
+    #[error("the disk has no room for another segment of the audit spool: {bytes} bytes in {}", dir.display())]
+    Disk {
+        /// The directory.
+        dir: Arc<Path>,
+        /// What a segment takes.
+        bytes: u64,
+    },
     /// All segments together have their full size, and none may be deleted.
     #[error("the audit spool has reached its full size")]
     Retention,
