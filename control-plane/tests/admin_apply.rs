@@ -375,3 +375,33 @@ async fn a_document_that_was_got_meets_the_same_resource_at_the_same_version_or_
     let problems = plane.refused(&mine.to_string()).await;
     assert!(problems[0].message.contains("does not exist"), "{problems:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_of_nothing_is_refused_by_the_name_of_the_file() {
+    let plane = ControlPlane::start().await;
+    for text in ["", "# later\n", "---\n---\n", "{items: []}"] {
+        let problems = plane.refused(text).await;
+        assert_eq!(problems[0].message, "no documents in test.yaml");
+    }
+    let request = proto::CreateKeyRequest {
+        name: "k".to_owned(),
+        file: Some(proto::SourceFile { name: "empty.yaml".to_owned(), text: String::new() }),
+    };
+    let status = plane.keys().create_key(request).await.unwrap_err();
+    assert!(status.message().contains("no documents in empty.yaml"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_dead_already_is_warned_about() {
+    let plane = ControlPlane::start().await;
+    let key = |end: &str| {
+        format!(
+            "{{apiVersion: portcullis/v1, kind: VirtualKey, metadata: {{name: k}}, spec: {{principal: {{kind: agent, subject: s}}, expiresAt: \"{end}\"}}}}"
+        )
+    };
+    let warned = plane.dry_run(&key("2027-01-15T08:00:00Z")).await.warnings;
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert_eq!(warned[0].field, "spec.expiresAt");
+    assert!(warned[0].message.contains("in the past"));
+    assert!(plane.dry_run(&key("2027-01-15T08:00:01Z")).await.warnings.is_empty());
+}

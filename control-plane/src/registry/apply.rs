@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_policy::check::{self, Finding, ResourceSet};
 use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::{self, Located, Problem, SourceFile};
-use portcullis_policy::resource::{Kind, Name, Uid};
+use portcullis_policy::resource::{Kind, Name, Spec, Uid};
 
 use super::references::{label, secret};
 use super::{
@@ -53,6 +53,7 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
     let documents = parse(input.files, input.only_new_key.clone()).await?;
     let known_secrets: Vec<Name> = registry.vault.secrets().into_iter().map(|secret| secret.name).collect();
     let judged = Arc::clone(&documents);
+    let clock = registry.clock.clone();
     let (dry_run, only_new) = (input.dry_run, input.only_new_key.is_some());
     let decide = move |state: &State, parsed: &mut Parsed| {
         if only_new
@@ -60,7 +61,7 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         {
             return Err(RegistryError::Exists(label(key.kind(), key.name())));
         }
-        decide(state, parsed, &judged, &known_secrets, dry_run)
+        decide(state, parsed, &judged, &known_secrets, clock.now_unix_ms(), dry_run)
     };
     let refuse =
         move |errors: Vec<CompileError>| RegistryError::Invalid(compile_problems(errors, &documents));
@@ -77,12 +78,30 @@ async fn parse(
         let sources: Vec<SourceFile<'_>> =
             files.iter().map(|(name, text)| SourceFile { name, text }).collect();
         let documents = document::parse(&sources).map_err(RegistryError::Invalid)?;
+        if documents.is_empty() {
+            return Err(no_documents(&files));
+        }
         if let Some(name) = &only_new_key {
             one_key(&documents, name, &files)?;
         }
         Ok(documents.into())
     });
     read.await.map_err(|error| RegistryError::Internal(error.to_string()))?
+}
+
+/// Whoever applies means something by it: an empty file is more likely a mistake than a wish for nothing.
+fn no_documents(files: &[(String, String)]) -> RegistryError {
+    let problem = |name: &str| Problem {
+        file: String::new(),
+        line: 0,
+        resource: String::new(),
+        field: String::new(),
+        message: format!("no documents in {name}"),
+    };
+    if files.is_empty() {
+        return RegistryError::invalid("", "no files were given");
+    }
+    RegistryError::Invalid(files.iter().map(|(name, _)| problem(name)).collect())
 }
 
 fn exists(state: &State, resource: &portcullis_policy::resource::Resource) -> bool {
@@ -100,13 +119,7 @@ fn one_key(documents: &[Located], name: &Name, files: &[(String, String)]) -> Re
         }
         [_] => return Ok(()),
         [_, second, ..] => second.problem("", "key create takes one VirtualKey and nothing else"),
-        [] => Problem {
-            file: files.first().map(|(name, _)| name.clone()).unwrap_or_default(),
-            line: 0,
-            resource: String::new(),
-            field: String::new(),
-            message: "the file holds no document; key create takes one VirtualKey".to_owned(),
-        },
+        [] => return Err(no_documents(files)),
     };
     Err(RegistryError::Invalid(vec![problem]))
 }
@@ -116,6 +129,7 @@ fn decide(
     parsed: &mut Parsed,
     documents: &[Located],
     known_secrets: &[Name],
+    now_unix_ms: u64,
     dry_run: bool,
 ) -> Result<Decision<Answer>, RegistryError> {
     let others: Vec<Problem> =
@@ -127,7 +141,11 @@ fn decide(
     let set = parsed.of(state)?;
     let before: Vec<_> = documents.iter().map(|document| set.insert(document.resource.clone())).collect();
     let found = check::check(set);
-    let warned = if found.is_empty() { warnings(state, set, documents, known_secrets) } else { Vec::new() };
+    let warned = if found.is_empty() {
+        warnings(state, set, documents, known_secrets, now_unix_ms)
+    } else {
+        Vec::new()
+    };
     for (document, before) in documents.iter().zip(before) {
         match before {
             Some(resource) => drop(set.insert(resource)),
@@ -226,7 +244,13 @@ fn place<'a>(documents: &'a [Located], kind: Kind, name: &Name) -> Option<&'a Lo
 }
 
 /// What is worth a second look in the documents of this apply.
-fn warnings(state: &State, set: &ResourceSet, documents: &[Located], known_secrets: &[Name]) -> Vec<Problem> {
+fn warnings(
+    state: &State,
+    set: &ResourceSet,
+    documents: &[Located],
+    known_secrets: &[Name],
+    now_unix_ms: u64,
+) -> Vec<Problem> {
     let known_tools = |server: &Name| {
         let object = state.get(Kind::McpServer.as_str(), server.as_str())?;
         catalog::known_tools(state, &object.uid)
@@ -239,6 +263,13 @@ fn warnings(state: &State, set: &ResourceSet, documents: &[Located], known_secre
         })
         .collect();
     for document in documents {
+        if let Spec::VirtualKey(key) = &document.resource.spec
+            && let Some(end) = key.expires_at
+            && u64::try_from(end.timestamp_millis()).unwrap_or(0) <= now_unix_ms
+        {
+            let message = "this is in the past: the key opens nothing";
+            found.push(document.problem("spec.expiresAt", message));
+        }
         if let Some(name) = secret(&document.resource)
             && !known_secrets.contains(name)
         {

@@ -457,3 +457,15 @@ fn what_grants_nothing_is_warned_about() {
         ["ToolBundle/b: spec.tools[0].allow: crm has no nope: until it does, this grants nothing"]
     );
 }
+
+#[test]
+fn brackets_in_a_pattern_are_told_to_make_no_class() {
+    let known = |_: &Name| Some(vec!["find".to_owned()]);
+    let mut set = base();
+    let tools = json!([{ "server": "crm", "allow": ["find", "f[ai]*"], "except": ["x[*"] }]);
+    set.insert(resource("ToolBundle", "b", &json!({ "tools": tools })));
+    let found: Vec<String> = warnings(&set, &known).iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("ToolBundle/b: spec.tools[0].allow[1]: ") && found[0].contains("no class"));
+    assert!(found[1].starts_with("ToolBundle/b: spec.tools[0].except[0]: "), "{found:?}");
+}

@@ -60,6 +60,12 @@ fn chosen(
             "it leaves out of nothing: allow is empty; write allow: [\"*\"] for all others",
         );
     }
+    for (list, patterns) in [("allow", allow), ("except", except)] {
+        for (at, _) in patterns.iter().enumerate().filter(|(_, text)| text.contains(['[', ']'])) {
+            let message = "a pattern knows * and ? alone: [ and ] stand for themselves and make no class";
+            of.add(&format!("{field}.{list}[{at}]"), message);
+        }
+    }
     let literal = |text: &&String| Pattern::parse(text).is_ok_and(|pattern| pattern.is_literal());
     let known = known(server);
     let missing: Vec<&String> = allow

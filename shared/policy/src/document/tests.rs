@@ -613,3 +613,30 @@ fn what_get_shows_is_judged_and_nothing_else_is_taken() {
     });
     assert!(Resource::from_json(&stored).is_err(), "what is stored holds none of it");
 }
+
+#[test]
+fn a_file_named_json_is_json() {
+    let json = |text: &str| parse(&[SourceFile { name: "f.json", text }]);
+    let zone = r#"{"apiVersion": "portcullis/v1", "kind": "TrustZone", "metadata": {"name": "a", "labels": {"x": "\ud83d\ude00 \u00e9\t"}}}"#;
+    let read = json(zone).unwrap();
+    assert_eq!(read[0].resource.metadata.labels["x"], "\u{1f600} \u{e9}\t");
+    assert_eq!(json(&format!("{{\"items\": [{zone}]}}")).unwrap().len(), 1);
+    for (text, line) in [
+        ("{\"items\": [\n],\n}", 3),
+        ("{\"items\": [{},]}", 1),
+        ("items: []", 1),
+        ("# nothing\n{}", 1),
+        ("{}\n---\n{}", 2),
+        ("", 1),
+    ] {
+        let problems = json(text).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.starts_with("not readable as JSON"), "{text}: {}", problems[0]);
+        assert!(problems[0].line <= line, "{text}: {}", problems[0]);
+        assert!(!problems[0].message.contains(" at line "), "{}", problems[0]);
+    }
+    assert!(
+        parse(&[SourceFile { name: "-", text: "{\"items\": [],}" }]).unwrap().is_empty(),
+        "elsewhere it is YAML"
+    );
+}

@@ -1,8 +1,9 @@
-//! A document as a tree of values that remember their lines. YAML is read into it within bounds; JSON is YAML here.
+//! A document as a tree of values that remember their lines. YAML is read into it within bounds. JSON is YAML here, but a
+//! file whose name ends in `.json` must be one JSON value first; several documents are a list `{"items": […]}` there.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -104,6 +105,15 @@ pub(super) fn read(file: &SourceFile<'_>) -> Result<Vec<Node>, Problem> {
     if file.text.len() > MAX_FILE_BYTES {
         let limit = MAX_FILE_BYTES >> 20;
         return Err(problem(0, format!("the file is larger than {limit} MiB: divide it")));
+    }
+    if file.name.ends_with(".json") {
+        // JSON is read as the YAML that it is, which allows more than JSON does.
+        serde_json::from_str::<IgnoredAny>(file.text).map_err(|error| {
+            let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
+            let message = error.to_string();
+            let message = message.rfind(" at line ").and_then(|at| message.get(..at)).unwrap_or(&message);
+            problem(line, format!("not readable as JSON: {message}"))
+        })?;
     }
     serde_saphyr::from_multiple_with_options(file.text, options()).map_err(|error| {
         let line = error.location().map_or(0, line_of);
