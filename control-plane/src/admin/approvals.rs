@@ -76,7 +76,7 @@ impl approvals_server::Approvals for ApprovalsService {
             (true, true) => Selection::AllPending { server: given(request.server) },
             _ => {
                 return Err(Status::invalid_argument(
-                    "give either ids, or all_pending with or without a server",
+                    "name the approvals to decide by their ids, or all that wait: --all, of one server with --server NAME",
                 ));
             }
         };

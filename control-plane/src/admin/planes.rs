@@ -1,10 +1,12 @@
 //! The `Planes` service: who is connected, and the tokens with which planes connect.
 
+use portcullis_policy::resource::Name;
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::planes_server::{self, PlanesServer};
 use tonic::{Request, Response, Status};
 
 use super::authn::author;
+use crate::registry::RegistryError;
 use crate::store::Store;
 use crate::stream::{PlaneInfo, PlaneTokenInfo, PlaneTokens, Planes, StoreHandle, TokenError, TokenScope};
 
@@ -50,7 +52,8 @@ impl planes_server::Planes for PlanesService {
         let plane_name = match request.plane_name.as_str() {
             "" => None,
             name => {
-                Some(name.parse().map_err(|error| Status::invalid_argument(format!("plane_name: {error}")))?)
+                let named = name.parse::<Name>();
+                Some(named.map_err(|error| RegistryError::invalid("--name", error.to_string()))?)
             }
         };
         let scope = TokenScope { plane_name, labels: request.labels.into_iter().collect() };

@@ -75,7 +75,7 @@ fn endpoint(path: &str) -> Result<EndpointRef<'_>, Status> {
         ["bundles", name, "mcp"] => Ok(EndpointRef::Bundle(name)),
         ["servers", name, "mcp"] => Ok(EndpointRef::Server(name)),
         _ => Err(RegistryError::invalid(
-            "endpoint",
+            "--endpoint",
             "an endpoint is /mcp, /bundles/NAME/mcp or /servers/NAME/mcp",
         )
         .into()),
@@ -84,7 +84,7 @@ fn endpoint(path: &str) -> Result<EndpointRef<'_>, Status> {
 
 /// No rule of this version looks at arguments; what is no object would be refused before any rule.
 fn arguments(json: &str) -> Result<(), Status> {
-    let refuse = |message: &str| Err(RegistryError::invalid("arguments", message).into());
+    let refuse = |message: &str| Err(RegistryError::invalid("--arguments", message).into());
     if json.is_empty() {
         return Ok(());
     }

@@ -122,7 +122,11 @@ impl Resources for ResourcesService {
             before: Some(request.before_version).filter(|version| *version > 0),
         };
         if query.name.is_some() && query.kind.is_none() {
-            return Err(RegistryError::invalid("kind", "the history of one name needs its kind").into());
+            return Err(RegistryError::invalid(
+                "KIND",
+                "the history of one name needs its kind: history KIND NAME",
+            )
+            .into());
         }
         let entries = self.registry.history(query).await?.into_iter();
         let entries = entries.map(|entry| proto::HistoryEntry {
@@ -196,7 +200,7 @@ pub(super) fn kind(text: &str) -> Result<Kind, Status> {
     Kind::parse(text).ok_or_else(|| {
         let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
         let text: String = text.chars().take(80).collect();
-        RegistryError::invalid("kind", format!("{text:?} is no kind; there are {}", kinds.join(", "))).into()
+        RegistryError::invalid("KIND", format!("{text:?} is no kind; there are {}", kinds.join(", "))).into()
     })
 }
 

@@ -43,7 +43,8 @@ impl Secrets for SecretsService {
         let request = request.into_inner();
         let name = name(&request.name)?;
         if request.value.is_empty() {
-            return Err(RegistryError::invalid("value", "a secret has at least one byte").into());
+            let message = format!("the value of secret {name} is empty: give at least one byte");
+            return Err(RegistryError::invalid("", message).into());
         }
         self.vault.set_secret(&name, &request.value, self.clock.now_unix_ms()).await.map_err(refused)?;
         // No history knows of it, since history is kept where no secret may come near.
@@ -90,14 +91,14 @@ impl Secrets for SecretsService {
 
 fn name(text: &str) -> Result<Name, Status> {
     text.parse().map_err(|error: portcullis_policy::resource::BadName| {
-        RegistryError::invalid("name", error.to_string()).into()
+        RegistryError::invalid("NAME", error.to_string()).into()
     })
 }
 
 fn refused(error: VaultError) -> Status {
     let message = error.to_string();
     match error {
-        VaultError::TooLarge(_) => RegistryError::invalid("value", message).into(),
+        VaultError::TooLarge(_) => RegistryError::invalid("", message).into(),
         VaultError::TooMany | VaultError::Full => Status::resource_exhausted(message),
         VaultError::Io { .. } => Status::unavailable(message),
         VaultError::Exposed { .. }

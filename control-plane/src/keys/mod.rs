@@ -105,8 +105,8 @@ impl Keys {
         let name = parse_name(name)?;
         if grace_seconds > MAX_GRACE_SECONDS {
             return Err(RegistryError::invalid(
-                "grace",
-                format!("a grace is at most {} days", MAX_GRACE_SECONDS / 86_400),
+                "--grace",
+                format!("the old secret may live on for at most {} days", MAX_GRACE_SECONDS / 86_400),
             ));
         }
         let clock = self.clock.clone();
@@ -156,7 +156,7 @@ impl Keys {
 
 fn parse_name(name: &str) -> Result<Name, RegistryError> {
     name.parse().map_err(|error: portcullis_policy::resource::BadName| {
-        RegistryError::invalid("name", error.to_string())
+        RegistryError::invalid("NAME", error.to_string())
     })
 }
 

@@ -206,7 +206,7 @@ impl Registry {
     pub(crate) fn message(message: &str) -> Result<&str, RegistryError> {
         if message.len() > MAX_MESSAGE_BYTES {
             return Err(RegistryError::invalid(
-                "message",
+                "--message",
                 format!("a message has at most {MAX_MESSAGE_BYTES} bytes"),
             ));
         }

@@ -32,7 +32,7 @@ fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError>
     let is_default_zone = kind == Kind::TrustZone && *name == default_zone_name();
     let Some(object) = state.get(kind.as_str(), name.as_str()) else {
         return Err(if is_default_zone {
-            RegistryError::Refused("TrustZone/default is built in and cannot be deleted".to_owned())
+            RegistryError::Refused("TrustZone/default is built in and cannot be deleted: it is there whenever nobody defines it. Apply a TrustZone named default to define it otherwise; deleting that definition brings the built-in zone back".to_owned())
         } else {
             RegistryError::NotFound(format!("{kind}/{name}"))
         });
