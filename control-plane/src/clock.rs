@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// A clock. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
@@ -28,6 +30,13 @@ impl Clock {
     pub fn now_unix_ms(&self) -> u64 {
         (self.0)()
     }
+}
+
+/// A time as people and programs read it: RFC 3339 in UTC, to the millisecond.
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
+    // The clock of a machine that lives past year 262,000 is not our concern, but must not stop anybody.
+    time.unwrap_or(DateTime::<Utc>::MAX_UTC).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 impl fmt::Debug for Clock {

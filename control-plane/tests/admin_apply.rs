@@ -248,6 +248,8 @@ async fn the_zone_default_is_built_in_can_be_defined_and_comes_back() {
         .apply("{apiVersion: portcullis/v1, kind: McpServer, metadata: {name: a}, spec: {transport: {streamableHttp: {url: \"http://127.0.0.1:1/mcp\"}}}}")
         .await;
     plane.delete("zones", "default").await.unwrap();
+    let refused = plane.delete("zones", "default").await.unwrap_err();
+    assert!(refused.message().contains("brings the built-in zone back"), "{refused}");
     assert_eq!(json(&plane.get("zones", "default").await.status_json)["builtIn"], true);
 }
 
@@ -404,4 +406,27 @@ async fn a_key_that_is_dead_already_is_warned_about() {
     assert_eq!(warned[0].field, "spec.expiresAt");
     assert!(warned[0].message.contains("in the past"));
     assert!(plane.dry_run(&key("2027-01-15T08:00:01Z")).await.warnings.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_says_first_what_people_look_at() {
+    let plane = ControlPlane::start().await;
+    plane
+        .apply(
+            &TEN.replace("team: support-team,", "team: support-team, expiresAt: \"2027-01-15T08:00:00Z\","),
+        )
+        .await;
+    let status = async |kind, name| json(&plane.get(kind, name).await.status_json);
+    let key = status("keys", "support-bot").await;
+    assert_eq!(key["state"], "expired");
+    assert_eq!((&key["principal"], &key["team"]), (&"agent/support-bot".into(), &"support-team".into()));
+    assert_eq!(key["expiresAt"], "2027-01-15T08:00:00Z");
+    let server = status("servers", "crm").await;
+    assert_eq!((&server["health"], &server["tools"]), (&"unknown".into(), &0.into()));
+    assert!(server.get("error").is_none() && server.get("lastProbe").is_none(), "{server}");
+    assert_eq!(status("zones", "vendor-saas").await["reachableFrom"], "internal");
+    for (kind, name) in [("keys", "ci"), ("servers", "crm"), ("zones", "internal"), ("teams", "support-team")]
+    {
+        assert!(status(kind, name).await["details"]["createdVersion"].is_u64());
+    }
 }

@@ -101,8 +101,10 @@ async fn a_reported_tool_waits_is_approved_and_is_callable_at_once() {
     let status = json(&plane.get("servers", "crm").await.status_json);
     assert_eq!(status["health"], "up", "{status}");
     assert_eq!(status["era"], "legacy");
-    assert_eq!((&status["tools"]["approved"], &status["tools"]["pending"]), (&value!(0), &value!(2)));
-    assert!(status["lastProbeUnixMs"].is_u64(), "{status}");
+    assert_eq!((&status["tools"], &status["details"]["tools"]["pending"]), (&value!(0), &value!(2)));
+    // Two tools and what the server says of itself.
+    assert_eq!((&status["pending"], &status["quarantined"]), (&value!(3), &value!(0)));
+    assert_eq!(status["lastProbe"], "2027-01-15T08:00:00.000Z", "{status}");
 
     let denied = plane.explain("ci", "crm_lookup", "/mcp").await;
     assert_eq!((&denied["decision"], &denied["reason"]), (&value!("deny"), &value!("tool_not_approved")));

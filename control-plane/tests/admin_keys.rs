@@ -94,9 +94,10 @@ async fn a_rotated_secret_ends_after_its_grace_and_the_new_one_stays() {
     assert_eq!(opens(&plane, &second.secret), Ok("bot".to_owned()));
 
     let status = json(&plane.get("keys", "bot").await.status_json);
-    assert_eq!(status["secrets"].as_array().unwrap().len(), 2);
-    assert_eq!(status["secrets"][0]["until"], serde_json::Value::Null);
-    assert_eq!(status["revoked"], false);
+    let secrets = &status["details"]["secrets"];
+    assert_eq!(secrets.as_array().unwrap().len(), 2);
+    assert_eq!(secrets[0]["until"], serde_json::Value::Null);
+    assert_eq!((&status["state"], &status["principal"]), (&"active".into(), &"workload/bot".into()));
 
     let third = rotate(&plane, "bot", 0).await.unwrap().key.unwrap();
     assert_eq!(
@@ -118,7 +119,7 @@ async fn a_revoked_key_stays_revoked_whatever_is_tried() {
     assert_eq!(rotate(&plane, "ci", 60).await.unwrap_err().code(), Code::FailedPrecondition);
     plane.apply(&TEN.replace("allow: [lookup]", "allow: [other]")).await;
     assert_eq!(opens(&plane, &key.secret), Err(Reason::KeyRevoked), "applying it again does not revive it");
-    assert_eq!(json(&plane.get("keys", "ci").await.status_json)["revoked"], true);
+    assert_eq!(json(&plane.get("keys", "ci").await.status_json)["state"], "revoked");
 
     let history = plane.history("keys", "ci").await;
     let entry = history.iter().find(|entry| entry.message == "leaked").unwrap();

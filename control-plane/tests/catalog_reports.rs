@@ -179,9 +179,10 @@ async fn a_server_that_is_down_keeps_everything_and_says_so() {
     assert_eq!((status.health, status.last_error.as_deref()), (Health::Down, Some("connection refused")));
     let described = world.catalog.describe(&world.store.state(), &crm);
     assert_eq!(
-        (&described["health"], &described["era"], &described["tools"]["approved"], &described["probedBy"]),
+        (&described["health"], &described["era"], &described["tools"], &described["details"]["probedBy"]),
         (&json!("down"), &json!("legacy"), &json!(1), &json!("plane-1"))
     );
+    assert_eq!(described["error"], "connection refused");
     world.report(report(crm, &[tool("search", "a")])).await;
     assert_eq!(world.catalog.status(&crm).unwrap().health, Health::Up);
     assert_eq!(world.version(), version);

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_policy::resource::{Kind, Uid};
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
+use serde_json::{Value, json};
 
 use super::definition::{DefinitionKind, Standing};
 use super::observation::{OBSERVATION, Observation};
 use super::offer::Problems;
 use super::{reconcile, server};
+use crate::clock::rfc3339;
 use crate::store::State;
 
 /// What one server may write at once, in bytes of journal.
@@ -34,22 +36,17 @@ pub enum Health {
 }
 
 /// How one server is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerStatus {
     /// Whether it answers.
     pub health: Health,
     /// What went wrong at the last probe; absent when nothing did.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// When it was probed last, milliseconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_probe_unix_ms: Option<u64>,
     /// The data plane that probed it last.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub probed_by: Option<String>,
     /// How long the last good probe took, in microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub took_micros: Option<u64>,
     /// How many tools it listed, refused ones too.
     pub listed_tools: usize,
@@ -146,45 +143,24 @@ impl Board {
     }
 }
 
-/// The status of a server with what the store knows of it.
-pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> serde_json::Value {
-    #[derive(Default, Serialize)]
-    struct Counts {
-        approved: usize,
-        pending: usize,
-        quarantined: usize,
-        denied: usize,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Described {
-        #[serde(flatten)]
-        status: ServerStatus,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        era: Option<&'static str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        protocol_version: Option<String>,
-        tools: Counts,
-        prompts: Counts,
-        identity: Counts,
-    }
-    let observation = state.get(OBSERVATION, &uid.to_string()).and_then(|object| {
-        serde::Deserialize::deserialize(&object.body).ok().map(|observation: Observation| observation)
-    });
-    let mut described = Described {
-        status,
-        era: observation.as_ref().map(|observed| if observed.modern { "modern" } else { "legacy" }),
-        protocol_version: observation.map(|observed| observed.protocol_version),
-        tools: Counts::default(),
-        prompts: Counts::default(),
-        identity: Counts::default(),
-    };
+/// What the store knows of a server's tools, prompts or identity.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+struct Counts {
+    approved: usize,
+    pending: usize,
+    quarantined: usize,
+    denied: usize,
+}
+
+/// The status of a server with what the store knows of it: what people look at first, and the rest under `details`.
+pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> Value {
+    let (mut tools, mut prompts, mut identity) = (Counts::default(), Counts::default(), Counts::default());
     let rules = server::by_uid(state, uid).and_then(|object| server::rules(object)).unwrap_or_default();
     for (_, stored) in reconcile::stored(state, uid) {
         let counts = match stored.kind {
-            DefinitionKind::Tool => &mut described.tools,
-            DefinitionKind::Prompt => &mut described.prompts,
-            DefinitionKind::Identity => &mut described.identity,
+            DefinitionKind::Tool => &mut tools,
+            DefinitionKind::Prompt => &mut prompts,
+            DefinitionKind::Identity => &mut identity,
         };
         let Some(offered) = &stored.offered else { continue };
         match stored.standing(&rules) {
@@ -198,5 +174,38 @@ pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> serde_
             counts.denied += 1;
         }
     }
-    serde_json::to_value(described).unwrap_or_default()
+    let all = [tools, prompts, identity];
+    let observed = state
+        .get(OBSERVATION, &uid.to_string())
+        .and_then(|object| Observation::deserialize(&object.body).ok());
+    let era = observed.as_ref().map(|observed| if observed.modern { "modern" } else { "legacy" });
+    let mut described = json!({
+        "health": status.health,
+        "era": era,
+        "tools": tools.approved,
+        "prompts": prompts.approved,
+        "pending": all.iter().map(|counts| counts.pending).sum::<usize>(),
+        "quarantined": all.iter().map(|counts| counts.quarantined).sum::<usize>(),
+        "lastProbe": status.last_probe_unix_ms.map(rfc3339),
+        "error": status.last_error,
+        "details": {
+            "protocolVersion": observed.map(|observed| observed.protocol_version),
+            "probedBy": status.probed_by,
+            "tookMicros": status.took_micros,
+            "listedTools": status.listed_tools,
+            "listedPrompts": status.listed_prompts,
+            "problems": status.problems,
+            "tools": tools,
+            "prompts": prompts,
+            "identity": identity,
+        },
+    });
+    // What is not known is not there.
+    if let Some(members) = described.as_object_mut() {
+        if let Some(details) = members.get_mut("details").and_then(Value::as_object_mut) {
+            details.retain(|_, value| !value.is_null());
+        }
+        members.retain(|_, value| !value.is_null());
+    }
+    described
 }

@@ -48,34 +48,53 @@ impl Facts<'_> {
         }
     }
 
+    /// What people look at first, and the rest under `details`.
     fn status(&self, kind: Kind, object: &Object) -> Map<String, Value> {
-        let mut status = Map::new();
-        status.insert("createdVersion".to_owned(), object.created_version.into());
-        match kind {
-            Kind::McpServer => {
-                if let Value::Object(server) = self.catalog.describe(self.state, &object.uid) {
-                    status.extend(server);
-                }
-            }
-            Kind::VirtualKey => status.extend(self.key(object)),
-            _ => {}
+        let mut status = match kind {
+            Kind::McpServer => match self.catalog.describe(self.state, &object.uid) {
+                Value::Object(server) => server,
+                _ => Map::new(),
+            },
+            Kind::VirtualKey => self.key(object),
+            Kind::TrustZone => zone(&object.body),
+            _ => Map::new(),
+        };
+        let details = status.entry("details").or_insert_with(|| json!({}));
+        if let Some(details) = details.as_object_mut() {
+            details.insert("createdVersion".to_owned(), object.created_version.into());
         }
         status
     }
 
     fn key(&self, object: &Object) -> Map<String, Value> {
-        let mut status = Map::new();
-        let expires = object.body.pointer("/spec/expiresAt").and_then(Value::as_str);
+        let spec = |path: &str| object.body.pointer(path).and_then(Value::as_str);
+        let expires = spec("/spec/expiresAt");
         let expired = expires
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
             .is_some_and(|end| u64::try_from(end.timestamp_millis()).unwrap_or(0) <= self.now_unix_ms);
-        status.insert("expired".to_owned(), expired.into());
         // A key without material opens nothing: as good as revoked.
         let material = KeyMaterial::of(self.state, &object.uid);
-        status.insert("revoked".to_owned(), material.as_ref().is_none_or(|material| material.revoked).into());
+        let state = match &material {
+            Some(material) if !material.revoked => {
+                if expired {
+                    "expired"
+                } else {
+                    "active"
+                }
+            }
+            _ => "revoked",
+        };
+        let kind = spec("/spec/principal/kind").unwrap_or_default();
+        let subject = spec("/spec/principal/subject").unwrap_or_default();
         let secrets = material.map(|material| material.secrets).unwrap_or_default();
-        let secrets = secrets.iter().map(|secret| json!({ "until": secret.until })).collect();
-        status.insert("secrets".to_owned(), Value::Array(secrets));
+        let secrets: Vec<Value> = secrets.iter().map(|secret| json!({ "until": secret.until })).collect();
+        let mut status = Map::new();
+        status.insert("state".to_owned(), state.into());
+        status.insert("principal".to_owned(), format!("{kind}/{subject}").into());
+        for (name, value) in [("team", spec("/spec/team")), ("expiresAt", expires)] {
+            status.extend(value.map(|value| (name.to_owned(), value.into())));
+        }
+        status.insert("details".to_owned(), json!({ "secrets": secrets }));
         status
     }
 
@@ -83,6 +102,13 @@ impl Facts<'_> {
     pub(super) fn referred_by(&self, kind: Kind, name: &str) -> Vec<String> {
         referrers(self.state, kind, name)
     }
+}
+
+/// The zones that reach this one, beside itself, in one text.
+pub(super) fn zone(document: &Value) -> Map<String, Value> {
+    let zones = document.pointer("/spec/reachableFrom").and_then(Value::as_array);
+    let names: Vec<&str> = zones.into_iter().flatten().filter_map(Value::as_str).collect();
+    [("reachableFrom".to_owned(), names.join(", ").into())].into_iter().collect()
 }
 
 /// Who refers to a resource.
