@@ -7,6 +7,7 @@
     reason = "steps of tests"
 )]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -243,6 +244,17 @@ async fn a_session_of_one_plane_works_on_its_sibling_and_ends_on_both() {
     })
     .await;
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    // The server is told by both planes, of the session that each had with it for this client.
+    let used = |seen: &portcullis_tests::upstream::Seen| seen.message["method"] == "tools/call";
+    let session = |seen: &portcullis_tests::upstream::Seen| seen.headers["mcp-session-id"].clone();
+    let opened: HashSet<_> = upstream.seen().iter().filter(|seen| used(seen)).map(session).collect();
+    assert_eq!(opened.len(), 2);
+    eventually("the server's sessions end", async || {
+        let ended: HashSet<_> =
+            upstream.seen().iter().filter(|seen| seen.http == http::Method::DELETE).map(session).collect();
+        opened.is_subset(&ended).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
 use http::Method;
+use portcullis_data_plane::ledger::Decision;
 use portcullis_policy::Reason;
 use portcullis_proto::admin::v1 as api;
 use portcullis_tests::admin::secret;
@@ -36,11 +37,6 @@ const LATER: &[Reason] = &[
     Reason::DetectionBlocked,
 ];
 
-/// A name that is much longer than its alias.
-fn long_name() -> String {
-    "long".repeat(30)
-}
-
 fn documents(files: &str, modern: &str, dead: &str) -> String {
     let expires = (Utc::now() + Duration::from_secs(4)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let server = |name: &str, url: &str, more: &str| {
@@ -54,14 +50,11 @@ fn documents(files: &str, modern: &str, dead: &str) -> String {
         )
     };
     let limits = "limits: { timeout: 500ms, maxResponseBytes: 1MiB, concurrency: 1 }";
-    let small = format!(
-        "limits: {{ maxRequestBytes: 1KiB }}, tools: {{ overrides: [ {{ name: {}, alias: short }} ] }}",
-        long_name()
-    );
+    let small = "limits: { maxRequestBytes: 1KiB }";
     [
         "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: closed }\nspec: {}\n---\n".to_owned(),
         server("files", files, limits),
-        server("modern", modern, &small),
+        server("modern", modern, small),
         server("vault", modern, "zone: closed"),
         server("dead", dead, ""),
         key("bot", "default", ""),
@@ -100,6 +93,19 @@ impl World {
         }
         assert_eq!(self.portcullis.plane.records().len(), records, "{reason} left a record");
         assert_eq!(self.metric("turned_away", reason).await, count + 1, "{reason}");
+        self.provoked.insert(reason);
+    }
+
+    /// A call that policy lets through and a server's own limit does not: the limit is the rule of its record. explain, which
+    /// knows no load and no sizes, says what policy says.
+    async fn limited(&mut self, reason: Reason, tool: &str, answer: &Answer, rule: &str) {
+        Reply::ToolError.check(reason, tool, answer);
+        let record = self.portcullis.plane.record(answer.request_id()).await;
+        assert_eq!((record.reason, record.decision), (Some(reason), Decision::Deny), "{record:?}");
+        assert_eq!(record.rule.as_deref(), Some(rule));
+        assert!(self.metric("calls_refused", reason).await > 0, "{reason}");
+        let told = self.portcullis.admin.explain("bot", tool, "/mcp").await;
+        assert_eq!(told["decision"], "permit", "{told}");
         self.provoked.insert(reason);
     }
 
@@ -160,10 +166,10 @@ impl Reply {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_is_the_same_in_reply_record_metric_and_explanation() {
     let files = Upstream::legacy(&["read", "hidden", "changed", "slow", "broken", "big"]).await;
-    let modern = Upstream::modern(&["search", &long_name()]).await;
+    let modern = Upstream::modern(&["search"]).await;
     let dead = Upstream::legacy(&["read"]).await;
     let portcullis = Portcullis::start().await;
-    let keys = portcullis.admit(&documents(&files.url, &modern.url, &dead.url), 8 + 4 + 4 + 3).await;
+    let keys = portcullis.admit(&documents(&files.url, &modern.url, &dead.url), 8 + 3 + 3 + 3).await;
     let mut world = World { portcullis, files, keys, provoked: BTreeSet::new() };
 
     outside(&mut world).await;
@@ -196,12 +202,21 @@ async fn outside(world: &mut World) {
             list(world.caller("bot", "/mcp").with("x-portcullis-key", &doubled)).await
         })
         .await;
+    // Somebody known who feels their way around: refused alike, and on record.
     for path in ["/bundles/nothing/mcp", "/servers/nothing/mcp", "/elsewhere"] {
-        let asking = async |world: &World| list(world.caller("bot", path)).await;
-        world.turned_away(Reason::UnknownEndpoint, 404, asking).await;
+        let answer = list(world.caller("bot", path)).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (404, 404), "{answer:?}");
+        assert!(!answer.text.contains("endpoint"), "{}", answer.text);
+        let record = world.portcullis.plane.record(answer.request_id()).await;
+        assert_eq!((record.reason, record.decision), (Some(Reason::UnknownEndpoint), Decision::Deny));
+        if path != "/elsewhere" {
+            let told = world.portcullis.admin.explain("bot", "files_read", path).await;
+            assert_eq!(told["reason"], "unknown_endpoint", "{told}");
+            assert_eq!(told["rule"], json!(record.rule), "{told}");
+        }
     }
-    let told = world.portcullis.admin.explain("bot", "files_read", "/bundles/nothing/mcp").await;
-    assert_eq!(told["reason"], "unknown_endpoint");
+    assert!(world.metric("turned_away", Reason::UnknownEndpoint).await >= 3);
+    world.provoked.insert(Reason::UnknownEndpoint);
 
     let request = api::RevokeKeyRequest { name: "lost".to_owned(), message: String::new() };
     world.portcullis.admin.keys().revoke_key(request).await.unwrap();
@@ -283,25 +298,27 @@ async fn upstreams(world: &mut World) {
     }
 
     // The one place is taken by a call that hangs.
+    let calls = world.files.calls();
     let taken = tokio::spawn({
         let bot = bot.clone();
         async move { bot.call("files_slow", json!({})).await }
     });
-    let refused = eventually("a second call at once", async || {
-        let answer = bot.call("files_read", json!({})).await;
-        (answer.reason() == "concurrency_exceeded").then_some(answer)
-    });
-    let answer = refused.await.0;
-    world.decided(Reason::ConcurrencyExceeded, "files_read", &answer, Reply::ToolError).await;
+    eventually("the call that hangs", async || (world.files.calls() > calls).then_some(())).await;
+    let answer = bot.call("files_read", json!({})).await;
+    world
+        .limited(
+            Reason::ConcurrencyExceeded,
+            "files_read",
+            &answer,
+            "McpServer/files spec.limits.concurrency",
+        )
+        .await;
     taken.await.unwrap();
 
-    // As large as may be on its way in, and larger than may be under the upstream's own name.
-    let (caller, message) = bot.request("tools/call", json!({"name": "short", "arguments": {"pad": ""}}));
-    let missing = 1024 - message.to_string().len();
-    let mut message = message;
-    message["params"]["arguments"]["pad"] = json!("x".repeat(missing));
-    let answer = caller.post(message.to_string()).await;
-    world.decided(Reason::ArgumentsInvalid, "short", &answer, Reply::ToolError).await;
+    let large = json!({"pad": "x".repeat(1100)});
+    let answer = bot.call("modern_search", large).await;
+    let rule = "McpServer/modern spec.limits.maxRequestBytes";
+    world.limited(Reason::ArgumentsInvalid, "modern_search", &answer, rule).await;
 
     // What other methods get.
     let down = bot.ask("resources/read", json!({"uri": "note:///a"})).await;
