@@ -210,6 +210,21 @@ async fn a_list_that_never_ends_or_fails_is_no_list() {
 }
 
 #[tokio::test]
+async fn a_report_names_the_cause_of_a_failure_within_a_bound() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = format!("http://{address}/mcp?token=hunter2");
+    let report = Prober::start(&http(&url, &json!({})), true, LONG).report().await;
+    assert!(report.error.contains(&format!("connection refused to {address}")), "{}", report.error);
+    assert!(!report.error.contains("hunter2"), "{}", report.error);
+    let command = format!("/nowhere/{}", "x".repeat(5000));
+    let entry = server(&json!({ "stdio": { "command": command } }), &json!({}));
+    let report = Prober::start(&entry, true, LONG).report().await;
+    assert!(report.error.contains("/nowhere/xxx") && report.error.len() < 400, "{}", report.error);
+}
+
+#[tokio::test]
 async fn what_a_server_does_not_announce_is_not_asked_for() {
     let fake = modern::start(|seen: Seen| async move {
         let mut discovered = modern::discovered();
@@ -230,7 +245,7 @@ async fn a_server_that_is_down_is_reported_and_looked_at_again_soon() {
     let mut prober = Prober::start(&http(&url, &json!({})), true, LONG);
     let report = prober.report().await;
     assert!(!report.reachable && report.tools_json.is_empty());
-    assert!(!report.error.contains("127.0.0.1"), "{}", report.error);
+    assert!(report.error.starts_with("The server cannot be connected to."), "{}", report.error);
     let _fake =
         Fake::start_at(&address, |seen| async move { modern::answer(seen, &modern::plain).await }).await;
     let started = Instant::now();

@@ -255,6 +255,7 @@ impl Pipeline {
         }
         Err(Fault::Upstream(UpstreamError {
             reason: Reason::ResponseTooLarge,
+            cause: None,
             message: format!("The server {server} lists more than can be merged."),
             http_status: None,
             reached: true,
@@ -314,6 +315,7 @@ impl Pipeline {
         seal_cursor(&secrets.sealer, principal, method.as_str(), &endpoint, cursor).map_err(|_| {
             Fault::Upstream(UpstreamError {
                 reason: Reason::Internal,
+                cause: None,
                 message: "A cursor cannot be sealed now.".to_owned(),
                 http_status: None,
                 reached: true,
@@ -377,6 +379,7 @@ fn limited_by(admitted: &Admitted, error: &UpstreamError) -> Option<Limited> {
 fn unusable() -> UpstreamError {
     UpstreamError {
         reason: Reason::UpstreamError,
+        cause: None,
         message: "The server's list is not valid MCP.".to_owned(),
         http_status: None,
         reached: true,

@@ -174,6 +174,7 @@ impl Relay {
                 let error = UpstreamError {
                     reason: Reason::UpstreamError,
                     message: "The server's stream ended without an answer.".to_owned(),
+                    cause: None,
                     http_status: None,
                     reached: true,
                 };

@@ -100,6 +100,7 @@ fn fault(message: &str) -> UpstreamError {
     UpstreamError {
         reason: Reason::UpstreamError,
         message: message.to_owned(),
+        cause: None,
         http_status: None,
         reached: true,
     }
@@ -111,7 +112,7 @@ pub(super) fn report(server: Uid, look: &Result<Look, UpstreamError>, started: I
     let json = |raw: &RawValue| raw.get().as_bytes().to_vec().into();
     let base = ProbeReport { server_uid: server.to_string(), took_micros, ..ProbeReport::default() };
     match look {
-        Err(error) => ProbeReport { error: error.message.clone(), ..base },
+        Err(error) => ProbeReport { error: error.in_full(), ..base },
         Ok(look) => ProbeReport {
             reachable: true,
             era: look.offer.era.as_str().to_owned(),

@@ -2,6 +2,9 @@
 
 use portcullis_policy::Reason;
 
+/// Characters of a cause.
+const MAX_CAUSE: usize = 300;
+
 /// The one error of this room.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -10,6 +13,9 @@ pub struct UpstreamError {
     pub reason: Reason,
     /// One sentence for the caller: no address, no credential, nothing that the upstream wrote.
     pub message: String,
+    /// What lay behind it, for those who administer servers and nobody else: an address, an error of the system, what is wrong
+    /// with a certificate. Never a credential, and bounded.
+    pub cause: Option<Box<str>>,
     /// The upstream's HTTP status, if it gave one.
     pub http_status: Option<u16>,
     /// Whether the upstream may have acted on the request.
@@ -19,12 +25,27 @@ pub struct UpstreamError {
 impl UpstreamError {
     /// An error before anything was sent.
     pub(crate) fn unsent(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), http_status: None, reached: false }
+        Self { reason, message: message.into(), cause: None, http_status: None, reached: false }
     }
 
     /// An error after the upstream may have acted.
     pub(crate) fn sent(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), http_status: None, reached: true }
+        Self { reason, message: message.into(), cause: None, http_status: None, reached: true }
+    }
+
+    /// The same with what lay behind it, cut to [`MAX_CAUSE`] characters.
+    pub(crate) fn because(mut self, cause: &str) -> Self {
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        self.cause = Some(cause.chars().take(MAX_CAUSE).map(plain).collect::<String>().into());
+        self
+    }
+
+    /// What an administrator is told.
+    pub(crate) fn in_full(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{} ({cause})", self.message),
+            None => self.message.clone(),
+        }
     }
 
     /// The same with the upstream's status.

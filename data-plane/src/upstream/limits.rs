@@ -55,7 +55,7 @@ impl Sent {
 /// The server's time is over.
 pub(super) fn timed_out(after: Duration, reached: bool) -> UpstreamError {
     let message = format!("The server took longer than the {} ms that it is given.", after.as_millis());
-    UpstreamError { reason: Reason::UpstreamTimeout, message, http_status: None, reached }
+    UpstreamError { reason: Reason::UpstreamTimeout, message, cause: None, http_status: None, reached }
 }
 
 #[cfg(test)]

@@ -109,9 +109,9 @@ impl HttpClient {
         match again.filter(|_| was_stale(&error, started)) {
             Some(out) => {
                 count(&self.stats.retries_total);
-                self.fresh.request(self.request(out)?).await.map_err(|error| failure(&error))
+                self.fresh.request(self.request(out)?).await.map_err(|error| failure(&error, &self.uri))
             }
-            None => Err(failure(&error)),
+            None => Err(failure(&error, &self.uri)),
         }
     }
 
@@ -143,8 +143,31 @@ fn was_stale(error: &ClientError, started: Instant) -> bool {
     pooled && broke
 }
 
-/// Says what went wrong without an address, which may be an inside one; the log of the plane has it.
-fn failure(error: &ClientError) -> UpstreamError {
+/// Says what went wrong: to callers without an address, which may be an inside one, and as the cause with it.
+fn failure(error: &ClientError, uri: &Uri) -> UpstreamError {
+    told(error).because(&cause(error, uri))
+}
+
+/// What lay behind it: the address without user or query, and the innermost error that says something.
+fn cause(error: &ClientError, uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+    if let Some(refused) = find::<ConnectError>(error) {
+        return format!("{host}:{port}: {refused}");
+    }
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return format!("TLS with {host}:{port}: {tls}");
+    }
+    match find::<std::io::Error>(error) {
+        Some(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
+            format!("connection refused to {host}:{port}")
+        }
+        Some(io) => format!("{host}:{port}: {io}"),
+        None => format!("{host}:{port}: {}", Chain(error)),
+    }
+}
+
+fn told(error: &ClientError) -> UpstreamError {
     tracing::debug!(error = %Chain(error), "a request to an upstream failed");
     if !error.is_connect() {
         return UpstreamError::sent(

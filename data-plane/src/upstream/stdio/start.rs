@@ -95,6 +95,7 @@ fn launch(ground: &Ground<'_>) -> Result<Arc<Child>, UpstreamError> {
     let started = process::start(ground.spec, ground.env).map_err(|error| {
         tracing::warn!(server = %ground.name, %error, "a child could not be started");
         UpstreamError::unsent(Reason::UpstreamUnavailable, "The server's process could not be started.")
+            .because(&format!("{}: {error}", ground.spec.command))
     })?;
     count(&ground.stats.children_started_total);
     count(&ground.stats.children_running);
