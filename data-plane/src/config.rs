@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use portcullis_listen::TlsFiles;
 use portcullis_policy::resource::Name;
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::SpoolConfig;
 
@@ -52,6 +53,9 @@ pub struct Config {
     pub max_connections: usize,
     /// How long calls may go on after the shutdown began.
     pub drain_timeout: Duration,
+    /// Cancelled to end at once rather than gracefully: open calls are recorded as cancelled, children killed with what they
+    /// started, and [`Running::wait`](crate::Running::wait) returns within two seconds. By default it never is.
+    pub abort: CancellationToken,
 }
 
 impl Config {
@@ -78,6 +82,7 @@ impl Config {
             spool: SpoolConfig::default(),
             max_connections: 20_000,
             drain_timeout: Duration::from_secs(30),
+            abort: CancellationToken::new(),
         }
     }
 }

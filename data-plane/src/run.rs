@@ -27,6 +27,9 @@ const OPS_CONNECTIONS: usize = 256;
 /// How long answers of the operations port may take at the end.
 const OPS_DRAIN: Duration = Duration::from_secs(1);
 
+/// How long the end may take when it is to be at once.
+const ABORT: Duration = Duration::from_secs(2);
+
 /// The data plane could not be started. A fault of the configuration or the machine; the same start fails again.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -110,7 +113,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let (synchroniser, synced, spool) = opened.await.map_err(io::Error::other)??;
     let plane = Plane::new(&config, mcp_addr, synced, spool)?;
     let live = plane.live.clone();
-    let task = tokio::spawn(plane.run(synchroniser, mcp, ops, config.drain_timeout, shutdown));
+    let task = tokio::spawn(plane.run(synchroniser, mcp, ops, config.drain_timeout, shutdown, config.abort));
     Ok(Running { mcp_addr, ops_addr, live, task })
 }
 
@@ -138,6 +141,7 @@ impl Plane {
         let upstream_config = UpstreamConfig {
             allow_stdio: config.allow_stdio,
             stdio_env: config.stdio_env.clone(),
+            kill: config.abort.clone(),
             ..UpstreamConfig::default()
         };
         let upstreams = Upstreams::new(upstream_config, secrets.clone());
@@ -173,6 +177,7 @@ impl Plane {
         ops: Listener,
         drain: Duration,
         shutdown: CancellationToken,
+        abort: CancellationToken,
     ) {
         let Self { live, upstreams, gateway, ops: answers, probing, asked_to_end, draining } = self;
         // What serves goes on while calls end; it is stopped last.
@@ -193,6 +198,7 @@ impl Plane {
                 }),
                 stop.clone(),
                 OPS_DRAIN,
+                abort.clone(),
             )),
         ];
         // Nobody looks at upstreams for a plane that ends.
@@ -203,21 +209,39 @@ impl Plane {
                 let gateway = gateway.clone();
                 Box::pin(async move { gateway.handle(request, peer).await }) as http::Answering<_>
             });
-            http::serve(mcp.incoming(draining.clone()), answer, draining.clone(), drain)
+            http::serve(mcp.incoming(draining.clone()), answer, draining.clone(), drain, abort.clone())
         });
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = asked_to_end.cancelled() => {}
+            () = abort.cancelled() => {}
         }
         tracing::info!(timeout = ?drain, "draining: no new connections, calls end");
         draining.cancel();
         gateway.close_streams();
-        ended("serving", serving).await;
-        ended("probing", probing).await;
-        upstreams.shutdown().await;
-        stop.cancel();
-        for task in beside {
-            ended("a task beside the calls", task).await;
+        let orderly = async {
+            ended("serving", serving).await;
+            ended("probing", probing).await;
+            // Calls that outlive their connections have their records too.
+            while abort.is_cancelled() && gateway.metrics().in_flight.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            upstreams.shutdown().await;
+            stop.cancel();
+            for task in beside {
+                ended("a task beside the calls", task).await;
+            }
+        };
+        let at_once = async {
+            abort.cancelled().await;
+            tracing::warn!("ending at once: open calls are recorded as cancelled, children are killed");
+            gateway.abort();
+            stop.cancel();
+            tokio::time::sleep(ABORT).await;
+        };
+        tokio::select! {
+            () = orderly => {}
+            () = at_once => tracing::error!("not everything ended in time"),
         }
     }
 }

@@ -121,6 +121,25 @@ async fn a_shutdown_closes_the_port_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn an_abort_ends_a_plane_that_drains_as_well_as_one_that_serves() {
+    for drains in [true, false] {
+        let control = FakeControlPlane::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(&control, dir.path());
+        config.drain_timeout = Duration::from_hours(1);
+        let (shutdown, abort) = (CancellationToken::new(), config.abort.clone());
+        let running = start(config, shutdown.clone()).await.unwrap();
+        if drains {
+            shutdown.cancel();
+        }
+        abort.cancel();
+        let begun = std::time::Instant::now();
+        soon(running.wait()).await;
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
 async fn the_control_plane_may_ask_a_plane_to_end() {
     let mut started = started().await;
     let session = started.control.welcomed().await;

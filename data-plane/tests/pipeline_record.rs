@@ -4,7 +4,7 @@ mod common;
 
 use common::{Fake, Policy, World};
 use http::StatusCode;
-use portcullis_data_plane::ledger::{Decision, SpoolConfig};
+use portcullis_data_plane::ledger::{Decision, Outcome, SpoolConfig};
 use portcullis_policy::Reason;
 use serde_json::json;
 
@@ -129,4 +129,25 @@ async fn a_server_whose_calls_are_all_in_use_denies_by_its_own_limit_and_says_wh
     assert_eq!(record.tool.as_deref(), Some("echo"));
     fake.open_gate();
     assert_eq!(holding.await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_abort_leaves_a_cancelled_record_of_every_open_call_of_both_eras() {
+    let fake = Fake::start(true).await;
+    let world = World::new(&policy(&fake, "required")).await;
+    let bot = world.caller("bot", "/mcp");
+    let (caller, body) = bot.modern("tools/call", json!({"name": "crm_slow"}));
+    let modern = tokio::spawn(async move { caller.post(body).await });
+    let legacy = tokio::spawn(async move { bot.ask_legacy("tools/call", json!({"name": "crm_slow"})).await });
+    while world.metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+        tokio::task::yield_now().await;
+    }
+    world.gateway.abort();
+    for call in [modern, legacy] {
+        assert_ne!(call.await.unwrap().status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    for era in ["modern", "legacy"] {
+        let record = world.record(|record| record.era == era).await;
+        assert_eq!((record.outcome, record.tool.as_deref()), (Outcome::Cancelled, Some("slow")));
+    }
 }

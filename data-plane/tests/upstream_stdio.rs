@@ -305,6 +305,16 @@ async fn calls_go_to_the_least_loaded_of_several_children() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_not_there_is_told_to_administrators_alone() {
+    let entry = server(&json!({ "stdio": { "command": "/nowhere/at-all" } }), &json!({}));
+    let world = World::with(&entry, config());
+    let error = world.request(how(legacy_caller(1), &json!({}))).await.unwrap_err();
+    assert_eq!(error.message, "The server's process could not be started.");
+    let cause = error.cause.unwrap();
+    assert!(cause.contains("/nowhere/at-all") && cause.contains("No such file or directory"), "{cause}");
+}
+
+#[tokio::test]
 async fn listeners_hear_of_lists_and_only_subscribers_hear_of_resources() {
     let setup = setup("legacy", 1, &json!({}));
     let mine = legacy_caller(1);
@@ -437,6 +447,18 @@ fn nothing_is_left_when_the_runtime_ends() {
         std::thread::sleep(Duration::from_millis(10));
     }
     drop(setup);
+}
+
+#[tokio::test]
+async fn an_abort_kills_children_and_what_they_started_without_their_grace() {
+    let log = tempfile::tempdir().unwrap();
+    let entry = server(&transport("legacy", &log.path().join("log"), 1), &json!({}));
+    let config = UpstreamConfig { stdio_kill_grace: Duration::from_secs(600), ..config() };
+    let kill = config.kill.clone();
+    let setup = Setup { world: World::with(&entry, config), log };
+    let pids = spawned(&setup).await;
+    kill.cancel();
+    until("the group is gone", || !pids.iter().any(|pid| alive(*pid))).await;
 }
 
 fn pid_in(path: &Path) -> Option<u64> {

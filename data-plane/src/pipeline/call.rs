@@ -77,6 +77,7 @@ impl Pipeline {
         recorder.decided();
         let interrupt = Interrupt {
             cancel: carried.cancel,
+            abort: self.abort().clone(),
             standing: Standing::new(self.live(), self.clock(), &admitted, claim),
         };
         let server = Arc::clone(permit.server());

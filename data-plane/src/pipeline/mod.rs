@@ -25,6 +25,7 @@ mod upward;
 use std::sync::Arc;
 
 use portcullis_mcp::respond::Answer;
+use tokio_util::sync::CancellationToken;
 
 pub use call::Carried;
 pub use context::{Admitted, Arrival, Client, Clock, Request, Trace, empty_object};
@@ -60,6 +61,8 @@ pub struct PipelineParts {
     pub clock: Clock,
     /// Figures.
     pub metrics: Metrics,
+    /// Cancelled to end every call at once; each is recorded as cancelled.
+    pub abort: CancellationToken,
 }
 
 /// The journey. Clones share everything.
@@ -102,6 +105,10 @@ impl Pipeline {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(crate) fn abort(&self) -> &CancellationToken {
+        &self.0.abort
     }
 
     pub(crate) fn spool(&self) -> &Spool {

@@ -37,6 +37,8 @@ pub enum Frame {
 #[derive(Debug)]
 pub(super) struct Interrupt {
     pub(super) cancel: Option<CancellationToken>,
+    /// The plane ends at once.
+    pub(super) abort: CancellationToken,
     pub(super) standing: Standing,
 }
 
@@ -58,6 +60,7 @@ impl Interrupt {
         tokio::select! {
             biased;
             () = cancelled => Interrupted::Cancelled,
+            () = self.abort.cancelled() => Interrupted::Cancelled,
             denial = self.standing.denied() => Interrupted::Denied(Box::new(denial)),
         }
     }

@@ -34,12 +34,13 @@ const PING: Duration = Duration::from_secs(20);
 pub(super) type Answering<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// Serves every connection until the shutdown; then takes no new ones, lets requests end for as long as `drain` says, and
-/// closes what is left.
+/// closes what is left; at once when `abort` is cancelled.
 pub(super) async fn serve<H, B>(
     mut incoming: Incoming,
     handler: Arc<H>,
     shutdown: CancellationToken,
     drain: Duration,
+    abort: CancellationToken,
 ) where
     H: Fn(Request<RequestBody>, SocketAddr) -> Answering<B> + Send + Sync + 'static,
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>, Data: Send> + Send + 'static,
@@ -66,11 +67,16 @@ pub(super) async fn serve<H, B>(
     // The port closes: who connects now is sent elsewhere at once.
     drop(incoming);
     connections.close();
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "the drain's time is over; what is left is closed");
-        cut.cancel();
-        connections.wait().await;
+    tokio::select! {
+        biased;
+        () = connections.wait() => return,
+        () = abort.cancelled() => {}
+        () = tokio::time::sleep(drain) => {
+            tracing::warn!(connections = connections.len(), "the drain's time is over; what is left is closed");
+        }
     }
+    cut.cancel();
+    connections.wait().await;
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

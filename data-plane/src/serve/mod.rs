@@ -77,7 +77,15 @@ impl Gateway {
         let streams = Streams::new(&metrics);
         let heard = signals.subscribe();
         let gone = CancellationToken::new();
-        let pipeline = Pipeline::new(PipelineParts { live, secrets, upstreams, spool, clock, metrics });
+        let pipeline = Pipeline::new(PipelineParts {
+            live,
+            secrets,
+            upstreams,
+            spool,
+            clock,
+            metrics,
+            abort: CancellationToken::new(),
+        });
         let inner = Arc::new(Inner {
             pipeline,
             doors,
@@ -117,6 +125,12 @@ impl Gateway {
     /// Ends the streams that clients keep open of their own accord, so that a plane can drain. Calls go on.
     pub fn close_streams(&self) {
         self.0.closing.cancel();
+    }
+
+    /// Ends every call and stream at once, those too whose callers are gone. Each call is recorded as cancelled.
+    pub fn abort(&self) {
+        self.close_streams();
+        self.pipeline().abort().cancel();
     }
 
     /// Figures for `/metrics`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
 
 /// Settings of this room. [`Default`] is what a plane runs with when nothing is said.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct UpstreamConfig {
     pub stdio_startup_timeout: Duration,
     /// How long a child gets between the end of its input, SIGTERM and SIGKILL.
     pub stdio_kill_grace: Duration,
+    /// Cancelled to kill every child with what it started, without that time.
+    pub kill: CancellationToken,
     /// How long a connection may take, TLS included.
     pub connect_timeout: Duration,
     /// How many upstream sessions this plane keeps; beyond it the one unused longest goes.
@@ -33,6 +36,7 @@ impl Default for UpstreamConfig {
             stdio_env: BTreeMap::new(),
             stdio_startup_timeout: Duration::from_secs(60),
             stdio_kill_grace: Duration::from_secs(2),
+            kill: CancellationToken::new(),
             connect_timeout: Duration::from_secs(5),
             max_sessions: 10_000,
             session_idle: Duration::from_mins(10),

@@ -18,6 +18,7 @@ use super::{Answering, Response, serve};
 struct Server {
     addr: SocketAddr,
     shutdown: CancellationToken,
+    abort: CancellationToken,
     begun: mpsc::Receiver<SocketAddr>,
     let_answer: Arc<Notify>,
     task: JoinHandle<()>,
@@ -26,7 +27,7 @@ struct Server {
 fn server(drain: Duration) -> Server {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
     let addr = listener.local_addr();
-    let shutdown = CancellationToken::new();
+    let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
     let (begin, begun) = mpsc::channel(8);
     let let_answer = Arc::new(Notify::new());
     let may = Arc::clone(&let_answer);
@@ -38,8 +39,9 @@ fn server(drain: Duration) -> Server {
             Response::new(Full::new(Bytes::from_static(b"done")))
         }) as Answering<_>
     });
-    let task = tokio::spawn(serve(listener.incoming(shutdown.clone()), handler, shutdown.clone(), drain));
-    Server { addr, shutdown, begun, let_answer, task }
+    let serving = serve(listener.incoming(shutdown.clone()), handler, shutdown.clone(), drain, abort.clone());
+    let task = tokio::spawn(serving);
+    Server { addr, shutdown, abort, begun, let_answer, task }
 }
 
 async fn ask(addr: SocketAddr) -> TcpStream {
@@ -84,4 +86,17 @@ async fn what_runs_longer_than_the_drain_is_cut() {
     let _ = calling.read_to_end(&mut answer).await;
     assert_eq!(answer, b"");
     assert!(TcpStream::connect(server.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn an_abort_cuts_what_runs_without_waiting_for_the_drain() {
+    let mut server = server(Duration::from_hours(1));
+    let mut calling = ask(server.addr).await;
+    server.begun.recv().await.unwrap();
+    server.shutdown.cancel();
+    server.abort.cancel();
+    timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
+    let mut answer = Vec::new();
+    let _ = calling.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"");
 }

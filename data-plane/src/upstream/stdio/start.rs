@@ -60,6 +60,7 @@ pub(super) struct Ground<'a> {
     pub(super) spec: &'a portcullis_policy::resource::Stdio,
     pub(super) env: &'a std::collections::BTreeMap<String, String>,
     pub(super) grace: Duration,
+    pub(super) kill: &'a CancellationToken,
     pub(super) max_line: &'a Arc<AtomicUsize>,
     pub(super) listeners: &'a Arc<Listeners>,
     pub(super) stats: &'a Arc<UpstreamStats>,
@@ -114,6 +115,7 @@ fn launch(ground: &Ground<'_>) -> Result<Arc<Child>, UpstreamError> {
         child: Arc::clone(&child),
         group: started.group,
         grace: ground.grace,
+        kill: ground.kill.clone(),
         words,
         stats: Arc::clone(ground.stats),
     };
@@ -239,6 +241,7 @@ struct Life {
     child: Arc<Child>,
     group: Group,
     grace: Duration,
+    kill: CancellationToken,
     words: Arc<Mutex<VecDeque<String>>>,
     stats: Arc<UpstreamStats>,
 }
@@ -249,6 +252,7 @@ impl Life {
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => None,
+            () = self.kill.cancelled() => None,
             how = self.group.ended() => Some(how),
             // It closed its output: nothing can be asked any more.
             _ = &mut reader => Some("closed its output".to_owned()),
@@ -270,7 +274,12 @@ impl Life {
         } else {
             self.child.over();
         }
-        self.group.end(self.grace).await;
+        // A group that is let go of is killed.
+        tokio::select! {
+            biased;
+            () = self.kill.cancelled() => {}
+            () = self.group.end(self.grace) => {}
+        }
         reader.abort();
         uncount(&self.stats.children_running);
     }
