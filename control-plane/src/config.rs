@@ -32,6 +32,8 @@ pub struct Config {
     pub status_interval: Duration,
     /// How often a server is probed without other cause.
     pub probe_interval: Duration,
+    /// How often the store is asked whether it still takes changes, for `/readyz`.
+    pub store_check_interval: Duration,
     /// What time it is.
     pub clock: Clock,
 }
@@ -52,6 +54,7 @@ impl Config {
             grace: Duration::from_secs(10),
             status_interval: Duration::from_secs(2),
             probe_interval: Duration::from_secs(30),
+            store_check_interval: Duration::from_secs(5),
             clock: Clock::system(),
         }
     }

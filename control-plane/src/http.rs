@@ -1,6 +1,7 @@
 //! The HTTP port: `/healthz`, `/readyz`, `/metrics`. Nothing on it is secret, and nothing changes anything.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::publish::Publisher;
+use crate::store::Store;
 
 /// Connections at once.
 pub(crate) const MAX_CONNECTIONS: usize = 512;
@@ -28,9 +30,10 @@ const MAX_HEADERS: usize = 16 << 10;
 const MAX_STREAMS: u32 = 32;
 
 /// What is answered from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Pages {
     pub(crate) publisher: Publisher,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Metrics,
 }
 
@@ -80,8 +83,13 @@ fn page(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if pages.publisher.current().is_some() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "nothing is published yet\n"),
+        "/readyz" => match (pages.publisher.current(), pages.store.trouble()) {
+            (None, _) => text(StatusCode::SERVICE_UNAVAILABLE, "nothing is published yet\n"),
+            (_, Some(why)) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("the store takes no changes: {why}\n"))
+            }
+            (Some(_), None) => text(StatusCode::OK, "ready\n"),
+        },
         "/metrics" => {
             let mut response = text(StatusCode::OK, "");
             *response.body_mut() = Full::from(pages.metrics.encode());
@@ -93,8 +101,8 @@ fn page(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.into()));
     *response.status_mut() = status;
     let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

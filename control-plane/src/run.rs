@@ -126,7 +126,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             planes: parts.admin.planes.clone(),
         },
     );
-    let pages = Pages { publisher: parts.admin.publisher.clone(), metrics };
+    let store = Arc::clone(&parts.admin.store);
+    let pages = Pages { publisher: parts.admin.publisher.clone(), store: Arc::clone(&store), metrics };
     let (health, routes) = routes(&parts).await?;
     let (fail, failed) = mpsc::channel(1);
     let running = Running {
@@ -148,6 +149,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let tasks = &running.tasks;
     tasks.spawn(parts.distribution.supervise(stop.clone()));
     tasks.spawn(sealing_keys(parts.admin.vault, config.clock, stop.clone()));
+    tasks.spawn(check_store(store, config.store_check_interval, stop.clone()));
     tasks.spawn(http::serve(http_port, pages, stop.clone()));
     tasks.spawn(retire(health, stop.clone()));
     if let Some(port) = local_port {
@@ -267,6 +269,16 @@ async fn retire(health: HealthReporter, stop: CancellationToken) {
     health.set_service_status("", ServingStatus::NotServing).await;
     for service in admin::SERVICES {
         health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+}
+
+async fn check_store(store: Arc<dyn Store>, interval: Duration, stop: CancellationToken) {
+    loop {
+        store.check().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
     }
 }
 

@@ -161,6 +161,36 @@ async fn refused_tokens_are_counted_and_never_told() {
     assert!(!metrics.contains("nonsense"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_takes_no_changes_is_not_ready_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.store_check_interval = std::time::Duration::from_millis(5);
+    let shutdown = CancellationToken::new();
+    let running = start(config, shutdown.clone()).await.unwrap();
+    let readyz = async |wanted: u16| loop {
+        let (status, body) = http(running.http_addr, "GET", "/readyz").await;
+        if status == wanted {
+            return body;
+        }
+    };
+    assert_eq!(readyz(200).await, "ready\n");
+    let (here, away) = (dir.path().join("control/journal"), dir.path().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    let body = readyz(503).await;
+    assert!(body.starts_with("the store takes no changes: No such file"), "{body}");
+    assert_eq!(
+        http(running.http_addr, "GET", "/healthz").await.0,
+        200,
+        "it need not be started again for that"
+    );
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(readyz(200).await, "ready\n");
+    shutdown.cancel();
+    running.wait().await.unwrap();
+    assert!(!here.join("room.check").exists());
+}
+
 async fn http(addr: std::net::SocketAddr, method: &str, path: &str) -> (u16, String) {
     let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);

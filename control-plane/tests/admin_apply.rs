@@ -317,6 +317,7 @@ async fn many_authors_at_once_all_get_their_change() {
 }
 
 /// What `get -o json` prints.
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a step that fails fails the test")]
 fn shown(resource: &proto::Resource) -> Value {
     let mut document: Value = serde_json::from_str(&resource.json).unwrap();
     document["metadata"]["uid"] = resource.uid.clone().into();

@@ -144,6 +144,7 @@ async fn a_plane_token_for_the_same_process_is_kept_in_memory_alone() {
 }
 
 /// Attaches as a plane of this name.
+#[allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 async fn attach(
     plane: &ControlPlane,
     token: &str,

@@ -29,7 +29,14 @@ pub(super) struct IndexError(String);
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
+        Self(match error {
+            sled::Error::Io(error) => error.to_string(),
+            sled::Error::Corruption { .. } => "it is damaged".to_owned(),
+            // What these say is about the library and helps nobody here.
+            sled::Error::CollectionNotFound(_)
+            | sled::Error::Unsupported(_)
+            | sled::Error::ReportableBug(_) => "it does not work".to_owned(),
+        })
     }
 }
 

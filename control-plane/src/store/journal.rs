@@ -172,6 +172,11 @@ impl Journal {
         self.tip
     }
 
+    /// Whether it takes no more changes until it is opened again.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

@@ -173,6 +173,16 @@ pub trait Store: Send + Sync + 'static {
     /// The version of the state, told again whenever it changed.
     fn watch(&self) -> watch::Receiver<u64>;
 
+    /// Why the store takes no changes now, as far as is known; none when it does. For readiness: a change may be tried anyway.
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Finds out whether the store takes changes, for [`Store::trouble`] to tell. To be called every few seconds.
+    fn check(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Waits until nobody else of this process is between reading the state and committing, so that writers queue up
     /// instead of failing one another. Only a help: what keeps changes apart is the expected version of a commit.
     fn write_turn(&self) -> BoxFuture<'_, WriteTurn> {

@@ -52,6 +52,35 @@ pub(super) struct Shared {
     /// `None` when it failed.
     pub(super) index: ArcSwapOption<Index>,
     pub(super) journal_dir: PathBuf,
+    /// `None` while changes can be made.
+    pub(super) trouble: ArcSwapOption<Trouble>,
+}
+
+/// Why changes cannot be made.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) why: Arc<str>,
+    /// Whether only a new start can end it.
+    pub(super) lasting: bool,
+}
+
+impl Shared {
+    /// What the directory tells, unless more is known already.
+    fn checked(&self, found: std::io::Result<()>) {
+        if self.trouble.load().as_ref().is_some_and(|known| known.lasting) {
+            return;
+        }
+        let trouble = found.err().map(|error| {
+            let why: Arc<str> = error.to_string().into();
+            Arc::new(Trouble { why, lasting: false })
+        });
+        if let Some(trouble) = &trouble
+            && self.trouble.load().is_none()
+        {
+            tracing::error!(why = %trouble.why, "the store takes no changes");
+        }
+        self.trouble.store(trouble);
+    }
 }
 
 impl JournalStore {
@@ -81,6 +110,7 @@ impl JournalStore {
             state: ArcSwap::from_pointee(state),
             index: ArcSwapOption::new(index),
             journal_dir: journal.dir().to_owned(),
+            trouble: ArcSwapOption::empty(),
         });
         let (commits, waiting) = mpsc::channel(WAITING_COMMITS);
         let writer = Writer::new(Arc::clone(&shared), journal, head, lock);
@@ -157,6 +187,20 @@ impl Store for JournalStore {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.shared.version.subscribe()
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.shared.trouble.load().as_ref().map(|trouble| Arc::clone(&trouble.why))
+    }
+
+    fn check(&self) -> BoxFuture<'_, ()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let check = move || shared.checked(disk::check_room(&shared.journal_dir));
+            if let Err(error) = tokio::task::spawn_blocking(check).await {
+                tracing::error!(%error, "the store could not be checked");
+            }
+        })
     }
 
     fn write_turn(&self) -> BoxFuture<'_, WriteTurn> {

@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::lock::DirLock;
 use super::plan::{Planned, plan};
 use super::port::{Change, CommitError};
-use super::single::Shared;
+use super::single::{Shared, Trouble};
 use super::state::State;
 
 /// A commit on its way to the writer.
@@ -58,7 +58,12 @@ impl Writer {
         let mut next = State::clone(&current);
         // Before anything is written: what cannot be replayed must not stand in the journal.
         let steps = next.apply(version, &record.changes).map_err(CommitError::Invalid)?;
-        let (tip, position) = self.journal.append(&payload).map_err(CommitError::Unavailable)?;
+        let (tip, position) = self.journal.append(&payload).map_err(|why| {
+            let trouble = Trouble { why: why.as_str().into(), lasting: self.journal.is_closed() };
+            self.shared.trouble.store(Some(Arc::new(trouble)));
+            CommitError::Unavailable(why)
+        })?;
+        self.shared.trouble.store(None);
         self.index(Indexed { tip, position, steps });
         let next = Arc::new(next);
         self.shared.state.store(Arc::clone(&next));
