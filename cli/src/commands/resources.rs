@@ -1,8 +1,10 @@
 //! `apply`, `plan`, `get`, `describe`, `delete`, `history`.
 
+mod columns;
+
 use portcullis_policy::resource::Kind;
 use portcullis_proto::admin::v1 as api;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::args::{ApplyArgs, DeleteArgs, Format, GetArgs, HistoryArgs, NamedArgs, PlanArgs};
 use crate::client::Client;
@@ -106,11 +108,11 @@ fn resource_json(resource: &api::Resource) -> Value {
     document
 }
 
-fn kind(text: &str) -> Result<String, Failure> {
-    Kind::parse(text).map(|kind| kind.as_str().to_owned()).ok_or_else(|| {
+fn kind(text: &str) -> Result<Kind, Failure> {
+    Kind::parse(text).ok_or_else(|| {
         let known: Vec<_> =
             Kind::ALL.iter().map(|kind| format!("{} ({})", kind.as_str(), kind.plural())).collect();
-        Failure::new(format!("{text:?} is no kind; kinds are {}", known.join(", ")))
+        Failure::usage(format!("{text:?} is no kind; kinds are {}", known.join(", ")))
     })
 }
 
@@ -119,18 +121,19 @@ pub(crate) async fn get(args: GetArgs) -> Result<(), Failure> {
     let client = Client::connect(&args.server).await?;
     let format = args.output.output;
     if args.watch {
-        return watch(&client, kind, args.name.unwrap_or_default(), format).await;
+        return watch(&client, kind.as_str().to_owned(), args.name.unwrap_or_default(), format).await;
     }
     if let Some(name) = args.name {
-        let request = api::GetRequest { kind, name };
+        let request = api::GetRequest { kind: kind.as_str().to_owned(), name };
         let resource = client.resources().get(request).await?.into_inner().resource.unwrap_or_default();
         return output::print(format, &resource_json(&resource), || {
-            resources_table(std::slice::from_ref(&resource))
+            resources_table(kind, std::slice::from_ref(&resource))
         });
     }
-    let reply = client.resources().list(api::ListRequest { kind }).await?.into_inner();
+    let reply =
+        client.resources().list(api::ListRequest { kind: kind.as_str().to_owned() }).await?.into_inner();
     let items: Vec<_> = reply.resources.iter().map(resource_json).collect();
-    output::print(format, &json!({ "items": items }), || resources_table(&reply.resources))
+    output::print(format, &json!({ "items": items }), || resources_table(kind, &reply.resources))
 }
 
 async fn watch(client: &Client, kind: String, name: String, format: Format) -> Result<(), Failure> {
@@ -159,70 +162,33 @@ async fn watch(client: &Client, kind: String, name: String, format: Format) -> R
     Err(Failure::new("the control plane ended the watch"))
 }
 
-/// Columns: the name, then the status's members that are single values, then the version.
-fn resources_table(resources: &[api::Resource]) -> String {
+fn resources_table(kind: Kind, resources: &[api::Resource]) -> String {
     let documents: Vec<_> = resources.iter().map(resource_json).collect();
-    let empty = Map::new();
-    let status =
-        |document: &Value| document.get("status").and_then(Value::as_object).unwrap_or(&empty).clone();
-    let mut columns: Vec<String> = Vec::new();
-    for document in &documents {
-        for (name, value) in status(document) {
-            if !value.is_object() && !value.is_array() && !columns.contains(&name) {
-                columns.push(name);
-            }
-        }
-    }
-    let heads: Vec<String> = ["NAME".to_owned()]
-        .into_iter()
-        .chain(documents.iter().any(|document| zone(document).is_some()).then(|| "ZONE".to_owned()))
-        .chain(columns.iter().map(|name| name.to_uppercase()))
-        .chain(["VERSION".to_owned()])
-        .collect();
-    let with_zone = heads.get(1).is_some_and(|head| head == "ZONE");
-    let rows = resources.iter().zip(&documents).map(|(resource, document)| {
-        let status = status(document);
-        let mut row = vec![resource.name.clone()];
-        if with_zone {
-            row.push(zone(document).unwrap_or("-").to_owned());
-        }
-        row.extend(columns.iter().map(|name| status.get(name).map_or_else(|| "-".to_owned(), plain)));
-        row.push(resource.version.to_string());
-        row
-    });
-    table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), rows)
-}
-
-fn zone(document: &Value) -> Option<&str> {
-    document.pointer("/spec/zone").and_then(Value::as_str)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    columns::table_of(kind, &documents)
 }
 
 pub(crate) async fn describe(args: NamedArgs) -> Result<(), Failure> {
     let kind = kind(&args.kind)?;
     let client = Client::connect(&args.server).await?;
-    let request = api::GetRequest { kind: kind.clone(), name: args.name.clone() };
+    let request = api::GetRequest { kind: kind.as_str().to_owned(), name: args.name.clone() };
     let resource = client.resources().get(request).await?.into_inner().resource.unwrap_or_default();
-    let request = api::HistoryRequest { kind, name: args.name, limit: 10, before_version: 0 };
+    let request =
+        api::HistoryRequest { kind: kind.as_str().to_owned(), name: args.name, limit: 10, before_version: 0 };
     let history = client.resources().history(request).await?.into_inner().entries;
     let mut document = resource_json(&resource);
     if let Some(document) = document.as_object_mut() {
         document.insert("history".to_owned(), history.iter().map(history_json).collect::<Vec<_>>().into());
     }
-    let text = serde_saphyr::to_string(&document).map_err(|error| Failure::of("YAML", error))?;
+    let mut readable = document.clone();
+    columns::times(&mut readable);
+    let text = serde_saphyr::to_string(&readable).map_err(|error| Failure::of("YAML", error))?;
     output::print(args.output.output, &document, || text)
 }
 
 pub(crate) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
     let kind = kind(&args.kind)?;
     let client = Client::connect(&args.server).await?;
+    let kind = kind.as_str().to_owned();
     let line = format!("{kind}/{} deleted", args.name);
     client.resources().delete(api::DeleteRequest { kind, name: args.name, message: args.message }).await?;
     output::line(&line)
@@ -239,7 +205,8 @@ fn history_json(entry: &api::HistoryEntry) -> Value {
 }
 
 pub(crate) async fn history(args: HistoryArgs) -> Result<(), Failure> {
-    let kind = args.kind.as_deref().map(kind).transpose()?.unwrap_or_default();
+    let kind =
+        args.kind.as_deref().map(kind).transpose()?.map(|kind| kind.as_str().to_owned()).unwrap_or_default();
     let client = Client::connect(&args.server).await?;
     let request = api::HistoryRequest {
         kind,

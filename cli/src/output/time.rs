@@ -12,6 +12,14 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
         .unwrap_or_default()
 }
 
+/// An RFC 3339 time cut to milliseconds; what is none stays as it is.
+pub(crate) fn to_millis(text: &str) -> String {
+    DateTime::parse_from_rfc3339(text).map_or_else(
+        |_| text.to_owned(),
+        |time| time.with_timezone(&Utc).to_rfc3339_opts(SecondsFormat::Millis, true),
+    )
+}
+
 /// How long ago: `5s`, `3m`, `2h`, `4d`; `-` for 0.
 pub(crate) fn ago(unix_ms: u64) -> String {
     let now = u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
