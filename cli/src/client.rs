@@ -1,5 +1,8 @@
 //! The connection to a control plane's admin API: address, TLS, and the administrator's token.
 
+mod address;
+mod speech;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +15,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use crate::args::ServerArgs;
 use crate::failure::Failure;
 
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replies hold whole lists.
 const MAX_REPLY_BYTES: usize = 256 << 20;
 
@@ -38,40 +43,35 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, with the token given or found.
     pub(crate) async fn connect(args: &ServerArgs) -> Result<Self, Failure> {
-        let token = match &args.token {
-            Some(token) => token.clone(),
-            None => read_token(&args.data_dir.join("admin.token"))?,
+        // An empty variable says nothing.
+        let token = match args.token.as_deref().map(str::trim) {
+            Some(token) if !token.is_empty() => token.to_owned(),
+            _ => read_token(&args.data_dir.join("admin.token"))?,
         };
-        Self::open(&args.server, token.trim(), args.ca.as_deref()).await
+        Self::open(&args.server, &token, args.ca.as_deref()).await
     }
 
     /// Connects to an address with a token.
     pub(crate) async fn open(url: &str, token: &str, ca: Option<&Path>) -> Result<Self, Failure> {
-        let bad_url = |why: &dyn std::fmt::Display| Failure::new(format!("--server {url:?}: {why}"));
-        let uri: http::Uri = url.parse().map_err(|error| bad_url(&error))?;
-        let mut endpoint = Endpoint::from(uri.clone()).connect_timeout(Duration::from_secs(10));
-        match uri.scheme_str() {
-            Some("https") => {
-                let mut tls = ClientTlsConfig::new();
-                if let Some(ca) = ca {
-                    let pem = std::fs::read(ca)
-                        .map_err(|error| Failure::of(format!("--ca {}", ca.display()), error))?;
-                    tls = tls.ca_certificate(Certificate::from_pem(pem));
-                }
-                endpoint = endpoint.tls_config(tls).map_err(|error| Failure::of("TLS", error))?;
+        let uri = address::parse(url, ca)?;
+        let mut endpoint = Endpoint::from(uri.clone()).connect_timeout(CONNECT_TIMEOUT);
+        if uri.scheme_str() == Some("https") {
+            let mut tls = ClientTlsConfig::new();
+            if let Some(ca) = ca {
+                tls = tls.ca_certificate(Certificate::from_pem(address::certificates(ca)?));
             }
-            Some("http") if is_loopback(&uri) => {}
-            Some("http") => {
-                return Err(bad_url(
-                    &"a token is not sent in plain text; use https, or http to a loopback address",
-                ));
-            }
-            _ => return Err(bad_url(&"an address begins with http:// or https://")),
+            endpoint = endpoint.tls_config(tls).map_err(|error| Failure::of("TLS", error))?;
+        } else {
+            // A plain connection that nobody understands is not noticed before the first call; then it is too late to say why.
+            speech::check_plain(&uri).await?;
         }
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Failure::of(format!("cannot reach the control plane at {url}"), error))?;
+        let channel = match endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => {
+                let failure = Failure::of(format!("cannot reach the control plane at {url}"), error);
+                return Err(speech::why_no_tls(&uri).await.unwrap_or(failure));
+            }
+        };
         let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
             .parse()
             .map_err(|_| Failure::new("the token holds characters that no token has"))?;
@@ -117,12 +117,5 @@ pub(crate) fn read_token(path: &Path) -> Result<String, Failure> {
             "no administrator's token: {}: {error}; give --token, PORTCULLIS_TOKEN, or --data-dir",
             path.display()
         ))
-    })
-}
-
-fn is_loopback(uri: &http::Uri) -> bool {
-    uri.host().is_some_and(|host| {
-        host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     })
 }
