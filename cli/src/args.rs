@@ -107,7 +107,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Why, for the history.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) message: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -160,7 +160,7 @@ pub(crate) struct DeleteArgs {
     /// The name.
     pub(crate) name: String,
     /// Why, for the history.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) message: String,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -169,12 +169,11 @@ pub(crate) struct DeleteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     /// Only this kind.
-    #[arg(requires = "name")]
     pub(crate) kind: Option<String>,
     /// Only this name.
     pub(crate) name: Option<String>,
     /// At most so many.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -213,7 +212,7 @@ pub(crate) enum KeyCommand {
         /// The key's name.
         name: String,
         /// Why, for the history.
-        #[arg(long, default_value = "", value_name = "TEXT")]
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
         message: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -224,8 +223,8 @@ pub(crate) enum KeyCommand {
 pub(crate) enum ApprovalsCommand {
     /// List what waits.
     List {
-        /// Only of this server.
-        #[arg(long, value_name = "SERVER")]
+        /// Only of this MCP server; the same as --server NAME.
+        #[arg(long, value_name = "NAME")]
         server_name: Option<String>,
         /// Decided ones too.
         #[arg(long)]
@@ -233,7 +232,7 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         output: OutputArgs,
         #[command(flatten)]
-        server: ServerArgs,
+        target: TargetArgs,
     },
     /// Show one with its definitions.
     Show {
@@ -246,23 +245,12 @@ pub(crate) enum ApprovalsCommand {
     },
 }
 
-/// `approve` and `deny`: `--server` names an MCP server here, so the control plane's address comes from the environment.
+/// Commands about approvals: `--server` may name an MCP server, so that the control plane has a flag of its own.
 #[derive(Debug, Args)]
-pub(crate) struct DecideArgs {
-    /// The approvals' ids.
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) ids: Vec<String>,
-    /// All that wait.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// With --all: only those of this MCP server. An http(s) URL is taken as the control plane's address.
+pub(crate) struct TargetArgs {
+    /// Only those of this MCP server. An http(s) URL is taken as the control plane's address.
     #[arg(long = "server", value_name = "NAME|URL")]
     pub(crate) servers: Vec<String>,
-    /// Why, for the history.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    pub(crate) message: String,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
     /// An administrator's token; read from DATA_DIR/admin.token when not given.
     #[arg(long, env = "PORTCULLIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
@@ -283,6 +271,23 @@ pub(crate) struct DecideArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// The approvals' ids.
+    #[arg(conflicts_with = "all")]
+    pub(crate) ids: Vec<String>,
+    /// All that wait.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Why, for the history.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// The name of the virtual key.
     #[arg(long, value_name = "NAME")]
@@ -294,7 +299,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, default_value = "/mcp", value_name = "PATH")]
     pub(crate) endpoint: String,
     /// The arguments as JSON.
-    #[arg(long, default_value = "", value_name = "JSON")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "JSON")]
     pub(crate) arguments: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -324,7 +329,7 @@ pub(crate) enum PlaneTokenCommand {
         #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE")]
         labels: Vec<String>,
         /// Only a plane of this name may use it.
-        #[arg(long, default_value = "", value_name = "NAME")]
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
         name: String,
         #[command(flatten)]
         output: OutputArgs,
@@ -416,8 +421,8 @@ pub(crate) struct AuditQueryArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) request: Option<uuid::Uuid>,
     /// The last so many.
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -14,16 +14,20 @@ mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{AuditCommand, Cli, Command};
 use crate::failure::Failure;
+use crate::run::settings::Given;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // The matches tell a flag from a variable; the parsed form does not.
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = matches.subcommand().map(|(_, matches)| Given::of(matches)).unwrap_or_default();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         output::note("portcullis: another TLS provider is installed already");
         return ExitCode::FAILURE;
@@ -35,23 +39,23 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(cli.command));
+    let result = runtime.block_on(run(cli.command, &given));
     // A blocked read of standard input must not keep the process.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::note(&failure.to_string());
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
+async fn run(command: Command, given: &Given) -> Result<(), Failure> {
     match command {
-        Command::Up(args) => run::up::run(*args).await,
-        Command::ControlPlane(args) => run::control_plane::run(*args).await,
-        Command::DataPlane(args) => run::data_plane::run(*args).await,
+        Command::Up(args) => run::up::run(*args, given).await,
+        Command::ControlPlane(args) => run::control_plane::run(*args, given).await,
+        Command::DataPlane(args) => run::data_plane::run(*args, given).await,
         Command::DemoServer(args) => demo::server::run(args).await,
         Command::Apply(args) => commands::resources::apply(args).await,
         Command::Plan(args) => commands::resources::plan(args).await,

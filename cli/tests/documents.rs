@@ -26,7 +26,8 @@ fn shell_lines(text: &str) -> Vec<String> {
         if line.starts_with("```") {
             inside = line == "```sh";
         } else if inside {
-            let command = line.split(" #").next().unwrap_or_default().split(" > ").next().unwrap_or_default().trim();
+            let command =
+                line.split(" #").next().unwrap_or_default().split(" > ").next().unwrap_or_default().trim();
             if !command.is_empty() {
                 lines.push(command.to_owned());
             }
@@ -60,7 +61,11 @@ fn every_command_in_the_guides_is_understood() {
             let mut arguments = words(rest);
             let flags: Vec<_> = arguments.iter().filter(|word| word.starts_with("--")).cloned().collect();
             arguments.retain(|word| !word.starts_with('-'));
-            let name: Vec<_> = arguments.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')).cloned().collect();
+            let name: Vec<_> = arguments
+                .iter()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                .cloned()
+                .collect();
             let help = (1..=name.len().min(3)).rev().find_map(|words| {
                 let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
                     .args(&name[..words])
@@ -89,7 +94,10 @@ fn every_file_and_link_in_the_guides_is_there() {
             }
         }
         for line in shell_lines(&text) {
-            for word in words(&line).iter().filter(|word| word.starts_with("scripts/") || word.starts_with("examples/")) {
+            for word in words(&line)
+                .iter()
+                .filter(|word| word.starts_with("scripts/") || word.starts_with("examples/"))
+            {
                 assert!(repository().join(word).exists(), "{}: {word} is not there", path.display());
             }
         }
@@ -98,11 +106,15 @@ fn every_file_and_link_in_the_guides_is_there() {
 
 #[test]
 fn the_examples_are_accepted_as_one_apply() {
-    let mut files: Vec<_> =
-        std::fs::read_dir(repository().join("examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(repository().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    let texts: Vec<_> =
-        files.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect();
+    let texts: Vec<_> = files
+        .iter()
+        .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
+        .collect();
     let sources: Vec<_> = texts.iter().map(|(name, text)| SourceFile { name, text }).collect();
     let documents = parse(&sources).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert!(documents.len() >= 10);

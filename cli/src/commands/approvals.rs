@@ -3,16 +3,18 @@
 use portcullis_proto::admin::v1 as api;
 use serde_json::{Value, json};
 
-use crate::args::{ApprovalsCommand, DecideArgs, ServerArgs};
+use crate::args::{ApprovalsCommand, DecideArgs, ServerArgs, TargetArgs};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, table::table, time};
 
 pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
     match command {
-        ApprovalsCommand::List { server_name, all, output, server } => {
+        ApprovalsCommand::List { server_name, all, output, mut target } => {
+            target.servers.extend(server_name);
+            let (server, mcp_server) = split(target)?;
             let client = Client::connect(&server).await?;
-            let request = api::ListApprovalsRequest { server: server_name.unwrap_or_default(), all };
+            let request = api::ListApprovalsRequest { server: mcp_server, all };
             let approvals = client.approvals().list_approvals(request).await?.into_inner().approvals;
             let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
             output::print(output.output, &value, || approvals_table(&approvals))
@@ -33,22 +35,15 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
 }
 
 pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failure> {
-    let is_url = |text: &String| text.starts_with("http://") || text.starts_with("https://");
-    let (urls, names): (Vec<_>, Vec<_>) = args.servers.into_iter().partition(is_url);
-    let mut names = names.into_iter();
-    let mcp_server = names.next().unwrap_or_default();
-    if names.next().is_some() {
-        return Err(Failure::new("--server names one MCP server at most"));
-    }
+    let (server, mcp_server) = split(args.target)?;
     if !args.all && !mcp_server.is_empty() {
-        return Err(Failure::new("--server NAME narrows --all; ids name their server already"));
+        return Err(Failure::usage(format!(
+            "--server {mcp_server} needs --all: it narrows all that wait; ids name their server already"
+        )));
     }
-    let server = ServerArgs {
-        server: urls.into_iter().next().unwrap_or(args.control_plane),
-        token: args.token,
-        data_dir: args.data_dir,
-        ca: args.ca,
-    };
+    if !args.all && args.ids.is_empty() {
+        return Err(Failure::usage("name the ids to decide, or say --all"));
+    }
     let client = Client::connect(&server).await?;
     let request = api::DecideRequest {
         ids: args.ids,
@@ -62,6 +57,22 @@ pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failur
     output::print(args.output.output, &value, || {
         if approvals.is_empty() { "nothing waits".to_owned() } else { approvals_table(&approvals) }
     })
+}
+
+/// The control plane, and the MCP server; empty when none is named.
+fn split(args: TargetArgs) -> Result<(ServerArgs, String), Failure> {
+    let is_url = |text: &String| text.contains("://");
+    let (urls, names): (Vec<_>, Vec<_>) = args.servers.into_iter().partition(is_url);
+    if urls.len() > 1 || names.len() > 1 {
+        return Err(Failure::usage("--server names one MCP server and one control plane at most"));
+    }
+    let server = ServerArgs {
+        server: urls.into_iter().next().unwrap_or(args.control_plane),
+        token: args.token,
+        data_dir: args.data_dir,
+        ca: args.ca,
+    };
+    Ok((server, names.into_iter().next().unwrap_or_default()))
 }
 
 fn approval_json(approval: &api::Approval) -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::AuditQueryArgs;
 use crate::failure::Failure;
-use crate::output::{self, table::table};
+use crate::output::{self, table::table, time};
 
 pub(crate) fn query(args: AuditQueryArgs) -> Result<(), Failure> {
     let directory = args.data_dir.join("data").join(ledger::DIRECTORY);
@@ -28,7 +28,10 @@ pub(crate) fn query(args: AuditQueryArgs) -> Result<(), Failure> {
         match record {
             Ok(record) => {
                 kept.push_back(record);
-                if args.limit.is_some_and(|limit| kept.len() > limit) {
+                if args
+                    .limit
+                    .is_some_and(|limit| u32::try_from(kept.len()).is_ok_and(|length| length > limit))
+                {
                     kept.pop_front();
                 }
             }
@@ -47,7 +50,7 @@ pub(crate) fn query(args: AuditQueryArgs) -> Result<(), Failure> {
 fn reason(code: &str) -> Result<Reason, Failure> {
     Reason::ALL.iter().copied().find(|reason| reason.code() == code).ok_or_else(|| {
         let known: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        Failure::new(format!("--reason {code:?} is no reason; reasons are {}", known.join(" ")))
+        Failure::usage(format!("--reason {code:?} is no reason; reasons are {}", known.join(" ")))
     })
 }
 
@@ -61,7 +64,7 @@ fn since(text: &str) -> Result<DateTime<Utc>, Failure> {
         .and_then(|ago| chrono::TimeDelta::from_std(ago.0).ok())
         .and_then(|ago| Utc::now().checked_sub_signed(ago))
         .ok_or_else(|| {
-            Failure::new(format!("--since {text:?}: write a time such as 2026-11-21T08:00:00Z, or 1h"))
+            Failure::usage(format!("--since {text:?}: write a time such as 2026-11-21T08:00:00Z, or 1h"))
         })
 }
 
@@ -71,20 +74,28 @@ fn records_table(items: &[Value]) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
+    // What was asked for: a tool, a prompt or a resource; where it is none that exists, the name that was used.
+    let target = |item: &Value| {
+        ["/tool", "/prompt", "/resource", "/exposedName"]
+            .into_iter()
+            .map(|pointer| text(item, pointer))
+            .find(|found| found != "-")
+            .unwrap_or_else(|| "-".to_owned())
+    };
     let rows = items.iter().map(|item| {
-        [
-            "/time",
+        let [key, method, server, decision, reason, outcome, micros, request] = [
             "/key/name",
             "/method",
             "/server",
-            "/tool",
             "/decision",
             "/reason",
             "/outcome",
             "/latencyMicros/total",
             "/requestId",
         ]
-        .map(|pointer| text(item, pointer))
+        .map(|pointer| text(item, pointer));
+        let time = time::to_millis(&text(item, "/time"));
+        [time, key, method, server, target(item), decision, reason, outcome, micros, request]
     });
     table(
         &["TIME", "KEY", "METHOD", "SERVER", "TOOL", "DECISION", "REASON", "OUTCOME", "MICROS", "REQUEST"],

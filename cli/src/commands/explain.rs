@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::output::{self, table::table};
 
 pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
+    check(&args.endpoint, &args.arguments)?;
     let client = Client::connect(&args.server).await?;
     let request = api::ExplainRequest {
         key: args.key,
@@ -19,6 +20,24 @@ pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
     let reply = client.policy().explain(request).await?.into_inner();
     let value: Value = serde_json::from_str(&reply.json).map_err(|error| Failure::of("the answer", error))?;
     output::print(args.output.output, &value, || explanation(&value))
+}
+
+/// What the control plane would refuse whatever it knows.
+fn check(endpoint: &str, arguments: &str) -> Result<(), Failure> {
+    let parts: Vec<_> = endpoint.trim_start_matches('/').split('/').collect();
+    if !matches!(parts.as_slice(), ["mcp"] | ["bundles" | "servers", _, "mcp"]) {
+        return Err(Failure::usage(format!(
+            "--endpoint {endpoint:?} is none: an endpoint is /mcp, /bundles/NAME/mcp or /servers/NAME/mcp"
+        )));
+    }
+    if arguments.is_empty() {
+        return Ok(());
+    }
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(Value::Object(_)) => Ok(()),
+        Ok(_) => Err(Failure::usage("--arguments: write one JSON object, such as {\"text\": \"hello\"}")),
+        Err(error) => Err(Failure::usage(format!("--arguments: this is no JSON: {error}"))),
+    }
 }
 
 fn explanation(value: &Value) -> String {

@@ -1,5 +1,6 @@
 //! `key create`, `key rotate`, `key revoke`.
 
+use portcullis_control_plane::keys::MAX_GRACE_SECONDS;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
@@ -22,6 +23,12 @@ pub(crate) async fn run(command: KeyCommand) -> Result<(), Failure> {
             print_key(&reply.key.unwrap_or_default(), None, output.output)
         }
         KeyCommand::Rotate { name, grace, output, server } => {
+            if grace.0.as_secs() > MAX_GRACE_SECONDS {
+                return Err(Failure::usage(format!(
+                    "--grace {grace}: a grace is at most {}d",
+                    MAX_GRACE_SECONDS / 86_400
+                )));
+            }
             let client = Client::connect(&server).await?;
             let request = api::RotateKeyRequest { name, grace_seconds: grace.0.as_secs() };
             let reply = client.keys().rotate_key(request).await?.into_inner();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use portcullis_policy::resource::Name;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
@@ -56,6 +57,9 @@ async fn token(command: PlaneTokenCommand) -> Result<(), Failure> {
     match command {
         PlaneTokenCommand::Create { labels, name, output, server } => {
             let labels = parse_labels(&labels)?;
+            if !name.is_empty() {
+                name.parse::<Name>().map_err(|error| Failure::usage_of("--name", error))?;
+            }
             let client = Client::connect(&server).await?;
             let request = api::CreatePlaneTokenRequest { labels, plane_name: name };
             let reply = client.planes().create_plane_token(request).await?.into_inner();
@@ -108,7 +112,7 @@ pub(crate) fn parse_labels(labels: &[String]) -> Result<HashMap<String, String>,
         .iter()
         .map(|label| match label.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-            _ => Err(Failure::new(format!("label {label:?}: write key=value"))),
+            _ => Err(Failure::usage(format!("label {label:?}: write key=value"))),
         })
         .collect()
 }

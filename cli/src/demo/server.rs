@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use crate::args::DemoServerArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::run::ready;
+use crate::run::{ready, refuse_plain};
 
 const ABOUT: &str = "demo://about";
 const MAX_COUNT: i64 = 100;
@@ -42,13 +42,13 @@ pub(crate) async fn run(args: DemoServerArgs) -> Result<(), Failure> {
             Ok(())
         }
         Some(address) => {
+            refuse_plain("--listen", address, "")?;
             let listener = TcpListener::bind(address)
                 .await
                 .map_err(|error| Failure::of(format!("--listen {address}"), error))?;
             let url = format!("http://{}/mcp", listener.local_addr()?);
-            if let Some(file) = &args.ready_file {
-                ready::write(file, &json!({ "mcpUrl": url }))?;
-            }
+            let content = json!({ "mcpUrl": url });
+            let _ready = args.ready_file.as_deref().map(|file| ready::write(file, &content)).transpose()?;
             output::note(&format!("demo server at {url}"));
             serve_http(listener).await
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_data_plane as data_plane;
+use portcullis_data_plane::sync::BadControlPlane;
 use portcullis_listen::TlsFiles;
 use portcullis_policy::resource::Name;
 use serde_json::{Value, json};
@@ -10,14 +11,15 @@ use serde_json::{Value, json};
 use crate::commands::planes::parse_labels;
 use crate::failure::Failure;
 use crate::output;
-use crate::run::settings::{Common, DataPlaneArgs, Plane, Settings};
-use crate::run::{ready, shutdown, start_logging};
+use crate::run::settings::{Common, DataPlaneArgs, Given, Plane, Settings};
+use crate::run::{ready, refuse_plain, shutdown, start_logging};
 
-pub(crate) async fn run(args: DataPlaneArgs) -> Result<(), Failure> {
-    let mut settings = Settings::read(args.common.config.as_deref())?;
+pub(crate) async fn run(args: DataPlaneArgs, given: &Given) -> Result<(), Failure> {
+    let mut settings = Settings::read(args.common.config.as_deref(), given)?;
     let common = settings.common(&args.common)?;
-    let plane = settings.plane(&args.plane);
+    let plane = settings.plane(&args.plane)?;
     let remote = settings.remote(&args.remote);
+    settings.note_unused();
     if args.common.print_config {
         return settings.print();
     }
@@ -25,26 +27,49 @@ pub(crate) async fn run(args: DataPlaneArgs) -> Result<(), Failure> {
     let token = std::fs::read_to_string(&remote.plane_token_file).map_err(|error| {
         Failure::of(format!("--plane-token-file {}", remote.plane_token_file.display()), error)
     })?;
-    let name: Name = remote.name.parse().map_err(|error| Failure::of("--name", error))?;
+    let name: Name = remote.name.parse().map_err(|error| Failure::usage_of("--name", error))?;
     let mut config = config(&common, &plane, name, remote.control_plane, token.trim().to_owned());
+    check_plain(&common, &plane)?;
     config.labels = parse_labels(&remote.labels)?.into_iter().collect();
     config.ca_file = remote.ca;
     config.allow_stdio = remote.allow_stdio;
     let _telemetry = start_logging(&common.log, "portcullis-data-plane")?;
     let shutdown = shutdown::on_signal()?;
-    let running =
-        data_plane::start(config, shutdown).await.map_err(|error| Failure::of("data plane", error))?;
+    config.abort = shutdown.abort.clone();
+    let running = data_plane::start(config, shutdown.graceful.clone()).await.map_err(start_failure)?;
     let urls = urls(&common, &running);
     output::note(&format!(
         "data plane: MCP at {}, operations at {}",
         text(&urls, "mcpUrl"),
         text(&urls, "opsUrl")
     ));
-    if let Some(file) = &common.ready_file {
-        ready::write(file, &urls)?;
-    }
+    let ready = common.ready_file.as_deref().map(|file| ready::write(file, &urls)).transpose()?;
     running.wait().await;
+    shutdown::finish(&shutdown, ready);
     Ok(())
+}
+
+/// The operations port tells no secrets, but it has no credential either.
+pub(crate) fn check_plain(common: &Common, plane: &Plane) -> Result<(), Failure> {
+    if common.tls.is_some() || plane.insecure_listen {
+        return Ok(());
+    }
+    refuse_plain(
+        "--ops-listen",
+        plane.ops_listen,
+        "give --tls-cert and --tls-key, say --insecure-listen when something in front of it encrypts, or ",
+    )
+}
+
+/// Why a data plane did not start: what can never start is wrong usage.
+pub(crate) fn start_failure(error: data_plane::StartError) -> Failure {
+    use data_plane::StartError;
+    match error {
+        StartError::ControlPlane(BadControlPlane::Url(_) | BadControlPlane::PlainText(_)) => {
+            Failure::usage_of("--control-plane", error)
+        }
+        other => Failure::of("data plane", other),
+    }
 }
 
 fn text<'a>(urls: &'a Value, name: &str) -> &'a str {

@@ -1,175 +1,55 @@
 //! Settings of the long-running commands, with one precedence: flag, then variable, then configuration file, then default.
 //!
-//! The configuration file is YAML whose keys are the flags' names without the dashes in front; one file serves all three
-//! commands. `--print-config` shows what is in force and where each value came from.
+//! `--print-config` shows what is in force and where each value came from.
 
+mod args;
+mod file;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use portcullis_data_plane::serve::Doors;
 use portcullis_policy::resource::HumanDuration;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::args::{CommonArgs, ControlArgs, PlaneArgs, RemoteArgs};
+pub(crate) use self::args::{ControlPlaneArgs, DataPlaneArgs, UpArgs};
+use self::file::FileSettings;
 use crate::failure::Failure;
 use crate::output;
 
-/// Flags of every long-running command.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct CommonArgs {
-    /// A configuration file (YAML): keys are these flags' names.
-    #[arg(long, env = "PORTCULLIS_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Print the settings in force, without secrets, and end.
-    #[arg(long)]
-    pub(crate) print_config: bool,
-    /// Where state is kept. [default: ./portcullis-data]
-    #[arg(long, env = "PORTCULLIS_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Write one JSON object with the addresses when the process serves.
-    #[arg(long, env = "PORTCULLIS_READY_FILE", value_name = "FILE")]
-    ready_file: Option<PathBuf>,
-    /// The certificate chain of every listener, in PEM; read again when it changes.
-    #[arg(long, env = "PORTCULLIS_TLS_CERT", value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-    /// Its private key, in PEM.
-    #[arg(long, env = "PORTCULLIS_TLS_KEY", value_name = "FILE")]
-    tls_key: Option<PathBuf>,
-    /// What is logged, such as info or portcullis=debug. [default: info]
-    #[arg(long, env = "PORTCULLIS_LOG", value_name = "FILTER")]
-    log: Option<String>,
-}
+/// Where each value of the command line came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given(BTreeMap<String, &'static str>);
 
-/// Flags of a data plane.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct PlaneArgs {
-    /// Where MCP clients connect. [default: 127.0.0.1:7400]
-    #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
-    /// Where /metrics, /healthz, /readyz and /snapshot are. [default: 127.0.0.1:7401]
-    #[arg(long, env = "PORTCULLIS_OPS_LISTEN", value_name = "ADDRESS")]
-    ops_listen: Option<SocketAddr>,
-    /// An origin whose browsers may connect, such as https://app.example.com; may be repeated.
-    #[arg(
-        long = "allowed-origin",
-        env = "PORTCULLIS_ALLOWED_ORIGIN",
-        value_delimiter = ',',
-        value_name = "ORIGIN"
-    )]
-    allowed_origin: Option<Vec<String>>,
-    /// A host name under which clients reach this data plane; may be repeated.
-    #[arg(
-        long = "allowed-host",
-        env = "PORTCULLIS_ALLOWED_HOST",
-        value_delimiter = ',',
-        value_name = "HOST"
-    )]
-    allowed_host: Option<Vec<String>>,
-    /// Serve plain MCP on an address that is not loopback: something in front of it has to do TLS.
-    #[arg(long, env = "PORTCULLIS_INSECURE_LISTEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    insecure_listen: Option<bool>,
-    /// How long calls may run on after SIGTERM. [default: 30s]
-    #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", value_name = "DURATION")]
-    drain_timeout: Option<HumanDuration>,
-}
+impl Given {
+    /// Of one command.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let source = |id: &clap::Id| {
+            let source = match matches.value_source(id.as_str())? {
+                ValueSource::EnvVariable => "variable",
+                _ => "flag",
+            };
+            Some((id.as_str().replace('_', "-"), source))
+        };
+        Self(matches.ids().filter_map(source).collect())
+    }
 
-/// Flags of a data plane that runs apart from its control plane.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct RemoteArgs {
-    /// The control plane's gRPC address: https, or http to a loopback address.
-    #[arg(long, env = "PORTCULLIS_CONTROL_PLANE", value_name = "URL")]
-    control_plane: Option<String>,
-    /// A file with the token that `planes token create` printed.
-    #[arg(long, env = "PORTCULLIS_PLANE_TOKEN_FILE", value_name = "FILE")]
-    plane_token_file: Option<PathBuf>,
-    /// The certificate authority of the control plane's certificate, in PEM.
-    #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// This data plane's name: a DNS label. [default: the machine's name]
-    #[arg(long, env = "PORTCULLIS_NAME", value_name = "NAME")]
-    name: Option<String>,
-    /// Labels of this data plane: key=value, several by commas.
-    #[arg(long, env = "PORTCULLIS_LABELS", value_delimiter = ',', value_name = "KEY=VALUE")]
-    labels: Option<Vec<String>>,
-    /// Let the control plane's registry start programs on this machine.
-    #[arg(long, env = "PORTCULLIS_ALLOW_STDIO", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    allow_stdio: Option<bool>,
-}
-
-/// Flags of a control plane.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ControlArgs {
-    /// Where the gRPC APIs are. [default: 127.0.0.1:7410]
-    #[arg(long, env = "PORTCULLIS_GRPC_LISTEN", value_name = "ADDRESS")]
-    grpc_listen: Option<SocketAddr>,
-    /// Where the console, /metrics, /healthz and /readyz are. [default: 127.0.0.1:7411]
-    #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", value_name = "ADDRESS")]
-    http_listen: Option<SocketAddr>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpArgs {
-    /// Resources to apply: a file, a directory, or - for standard input; may be repeated.
-    #[arg(short, long = "file", value_name = "FILE|DIR|-")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Register the demo server, with a zone, a bundle and a key.
-    #[arg(long)]
-    pub(crate) demo: bool,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(flatten)]
-    pub(crate) plane: PlaneArgs,
-    #[command(flatten)]
-    pub(crate) control: ControlArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ControlPlaneArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(flatten)]
-    pub(crate) control: ControlArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DataPlaneArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(flatten)]
-    pub(crate) plane: PlaneArgs,
-    #[command(flatten)]
-    pub(crate) remote: RemoteArgs,
-}
-
-/// The configuration file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct FileSettings {
-    data_dir: Option<PathBuf>,
-    ready_file: Option<PathBuf>,
-    tls_cert: Option<PathBuf>,
-    tls_key: Option<PathBuf>,
-    log: Option<String>,
-    listen: Option<SocketAddr>,
-    ops_listen: Option<SocketAddr>,
-    allowed_origin: Option<Vec<String>>,
-    allowed_host: Option<Vec<String>>,
-    insecure_listen: Option<bool>,
-    drain_timeout: Option<HumanDuration>,
-    control_plane: Option<String>,
-    plane_token_file: Option<PathBuf>,
-    ca: Option<PathBuf>,
-    name: Option<String>,
-    labels: Option<Vec<String>>,
-    allow_stdio: Option<bool>,
-    grpc_listen: Option<SocketAddr>,
-    http_listen: Option<SocketAddr>,
+    fn source(&self, name: &str) -> &'static str {
+        self.0.get(name).copied().unwrap_or("flag")
+    }
 }
 
 /// Settings in force, and where each came from, for `--print-config`.
 #[derive(Debug)]
 pub(crate) struct Settings {
     file: FileSettings,
+    /// The keys that the file names.
+    keys: Vec<String>,
+    given: Given,
     shown: Vec<(&'static str, Value, &'static str)>,
 }
 
@@ -179,7 +59,16 @@ pub(crate) struct Common {
     pub(crate) data_dir: PathBuf,
     pub(crate) ready_file: Option<PathBuf>,
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
-    pub(crate) log: String,
+    pub(crate) log: Log,
+}
+
+/// What is logged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// The filter.
+    pub(crate) filter: String,
+    /// The flag, variable or setting that said so.
+    pub(crate) from: &'static str,
 }
 
 /// Settings of a data plane, in force.
@@ -212,23 +101,10 @@ pub(crate) struct Control {
 }
 
 impl Settings {
-    /// Reads the configuration file, if one is named.
-    pub(crate) fn read(config: Option<&Path>) -> Result<Self, Failure> {
-        let file = match config {
-            None => FileSettings::default(),
-            Some(path) => {
-                let shown = path.display();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Failure::of(format!("--config {shown}"), error))?;
-                if text.trim().is_empty() {
-                    FileSettings::default()
-                } else {
-                    serde_saphyr::from_str(&text)
-                        .map_err(|error| Failure::new(format!("--config {shown}: {error}")))?
-                }
-            }
-        };
-        Ok(Self { file, shown: Vec::new() })
+    /// Reads the configuration file, if one is named. `given` tells a flag from a variable.
+    pub(crate) fn read(config: Option<&Path>, given: &Given) -> Result<Self, Failure> {
+        let (file, keys) = config.map(file::read).transpose()?.unwrap_or_default();
+        Ok(Self { file, keys, given: given.clone(), shown: Vec::new() })
     }
 
     /// One setting: what was given, else what the file says, else nothing.
@@ -240,7 +116,7 @@ impl Settings {
         show: impl Fn(&T) -> Value,
     ) -> Option<T> {
         let (value, source) = match (given, in_file(&self.file).clone()) {
-            (Some(value), _) => (Some(value), "flag or variable"),
+            (Some(value), _) => (Some(value), self.given.source(name)),
             (None, Some(value)) => (Some(value), "file"),
             (None, None) => (None, "default"),
         };
@@ -279,16 +155,35 @@ impl Settings {
         let tls = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
-            _ => return Err(Failure::new("--tls-cert and --tls-key belong together: give both, or none")),
+            _ => return Err(Failure::usage("--tls-cert and --tls-key belong together: give both, or none")),
         };
-        let log = self.or("log", args.log.clone(), |f| &f.log, |v| json!(v), "info".to_owned());
+        let log = self.log(args);
         Ok(Common { data_dir, ready_file, tls, log })
     }
 
-    pub(crate) fn plane(&mut self, args: &PlaneArgs) -> Plane {
+    /// What is logged. `RUST_LOG`, which concerns every Rust program, comes after everything that is said to this one.
+    fn log(&mut self, args: &CommonArgs) -> Log {
+        let said = |text: &String| !text.is_empty();
+        self.file.log = self.file.log.take().filter(said);
+        let filter = self.optional("log", args.log.clone().filter(said), |f| &f.log, |v| json!(v));
+        let source = self.shown.last().map_or("default", |(_, _, source)| *source);
+        let (filter, source, from) = match (filter, std::env::var("RUST_LOG").ok().filter(said)) {
+            (Some(filter), _) if source == "variable" => (filter, source, "PORTCULLIS_LOG"),
+            (Some(filter), _) if source == "file" => (filter, source, "log in the configuration file"),
+            (Some(filter), _) => (filter, source, "--log"),
+            (None, Some(filter)) => (filter, "variable", "RUST_LOG"),
+            (None, None) => ("info".to_owned(), "default", "the default"),
+        };
+        if let Some(shown) = self.shown.last_mut() {
+            *shown = ("log", json!(filter), source);
+        }
+        Log { filter, from }
+    }
+
+    pub(crate) fn plane(&mut self, args: &PlaneArgs) -> Result<Plane, Failure> {
         let address = |address: &SocketAddr| json!(address);
         let list = |list: &Vec<String>| json!(list);
-        Plane {
+        let plane = Plane {
             listen: self.or("listen", args.listen, |f| &f.listen, address, ([127, 0, 0, 1], 7400).into()),
             ops_listen: self.or(
                 "ops-listen",
@@ -327,7 +222,10 @@ impl Settings {
                     HumanDuration(std::time::Duration::from_secs(30)),
                 )
                 .0,
-        }
+        };
+        Doors::new(plane.listen, &plane.allowed_origins, &plane.allowed_hosts)
+            .map_err(|error| Failure::usage_of("--allowed-origin", error))?;
+        Ok(plane)
     }
 
     pub(crate) fn remote(&mut self, args: &RemoteArgs) -> Result<Remote, Failure> {
@@ -340,7 +238,7 @@ impl Settings {
         let name = self.or("name", args.name.clone(), |f| &f.name, |v| json!(v), machine_name());
         let labels = self.or("labels", args.labels.clone(), |f| &f.labels, |v| json!(v), Vec::new());
         let allow_stdio = self.or("allow-stdio", args.allow_stdio, |f| &f.allow_stdio, |v| json!(v), false);
-        let missing = |flag: &str, what: &str| Failure::new(format!("a data plane needs {flag}: {what}"));
+        let missing = |flag: &str, what: &str| Failure::usage(format!("a data plane needs {flag}: {what}"));
         Ok(Remote {
             control_plane: control_plane
                 .ok_or_else(|| missing("--control-plane", "the control plane's gRPC address"))?,
@@ -377,6 +275,19 @@ impl Settings {
         }
     }
 
+    /// Names keys of the file that this command has no use for, once it has read its settings. One file serves all commands,
+    /// so that they are no error; but nobody should think that they do something here.
+    pub(crate) fn note_unused(&self) {
+        let unused: Vec<_> =
+            self.keys.iter().filter(|key| self.shown.iter().all(|(name, ..)| name != key)).cloned().collect();
+        if !unused.is_empty() {
+            output::note(&format!(
+                "the configuration file's {} is not used by this command",
+                unused.join(", ")
+            ));
+        }
+    }
+
     /// Prints the settings in force as a configuration file, with where each came from.
     pub(crate) fn print(&self) -> Result<(), Failure> {
         for (name, value, source) in &self.shown {
@@ -394,47 +305,4 @@ fn machine_name() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use clap::Parser as _;
-
-    use super::*;
-
-    #[derive(Debug, clap::Parser)]
-    struct Probe {
-        #[command(flatten)]
-        control: ControlArgs,
-    }
-
-    fn settings(text: &str) -> Result<Settings, Failure> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        Settings::read(Some(file.path()))
-    }
-
-    #[test]
-    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-        let mut settings = settings("grpc-listen: 127.0.0.1:1\nhttp-listen: 127.0.0.1:2\n").unwrap();
-        let flags = Probe::parse_from(["probe", "--grpc-listen", "127.0.0.1:9"]);
-        let control = settings.control(&flags.control);
-        assert_eq!(control.grpc_listen.port(), 9);
-        assert_eq!(control.http_listen.port(), 2);
-        let sources: Vec<_> = settings.shown.iter().map(|(name, _, source)| (*name, *source)).collect();
-        assert_eq!(sources, [("grpc-listen", "flag or variable"), ("http-listen", "file")]);
-        let control = Settings::read(None).unwrap().control(&ControlArgs::default());
-        assert_eq!(control.grpc_listen.port(), 7410);
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_by_name() {
-        let failure = settings("grpc-lisen: 127.0.0.1:1\n").unwrap_err().to_string();
-        assert!(failure.contains("grpc-lisen"), "{failure}");
-    }
-
-    #[test]
-    fn half_of_a_tls_pair_is_refused() {
-        let args = CommonArgs { tls_cert: Some("cert.pem".into()), ..CommonArgs::default() };
-        assert!(Settings::read(None).unwrap().common(&args).unwrap_err().to_string().contains("--tls-key"));
-    }
-}
+mod tests;

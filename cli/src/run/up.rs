@@ -16,20 +16,22 @@ use crate::commands::sources;
 use crate::demo;
 use crate::failure::{Failure, problem_line};
 use crate::output;
-use crate::run::settings::{Settings, UpArgs};
+use crate::run::settings::{Given, Settings, UpArgs};
 use crate::run::{control_plane as control, data_plane as plane, ready, shutdown, start_logging};
 
 /// How long the demo's tools may take to be probed and streamed.
 const DEMO_PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
-    let mut settings = Settings::read(args.common.config.as_deref())?;
+pub(crate) async fn run(args: UpArgs, given: &Given) -> Result<(), Failure> {
+    let mut settings = Settings::read(args.common.config.as_deref(), given)?;
     let common = settings.common(&args.common)?;
-    let plane_settings = settings.plane(&args.plane);
+    let plane_settings = settings.plane(&args.plane)?;
     let control_settings = settings.control(&args.control);
+    settings.note_unused();
     if args.common.print_config {
         return settings.print();
     }
+    plane::check_plain(&common, &plane_settings)?;
     // Read before anything starts, so that a wrong path costs nothing.
     let files = sources::read(&args.files)?;
     let _telemetry = start_logging(&common.log, "portcullis")?;
@@ -38,6 +40,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let control_shutdown = CancellationToken::new();
     let mut config = control::config(&common, &control_settings);
     config.local_listener = true;
+    config.new_vault = args.control.new_vault;
     let control = control_plane::start(config, control_shutdown.clone())
         .await
         .map_err(|error| Failure::of("control plane", error))?;
@@ -46,13 +49,24 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let token = control.plane_token(&name).await.map_err(|error| Failure::of("control plane", error))?;
     let mut config = plane::config(&common, &plane_settings, name, format!("http://{local}"), token);
     config.allow_stdio = true;
-    let running = data_plane::start(config, shutdown.clone())
-        .await
-        .map_err(|error| Failure::of("data plane", error))?;
+    config.abort = shutdown.abort.clone();
+    let running = data_plane::start(config, shutdown.graceful.clone()).await.map_err(plane::start_failure)?;
 
-    let admin_token = read_token(&control.admin_token_file)?;
-    let client = Client::open(&format!("http://{local}"), &admin_token, None).await?;
-    apply(&client, files, "portcullis up -f").await?;
+    // Without the file nothing can be applied here; what was applied before is served all the same.
+    let client = if args.demo || !files.is_empty() {
+        let admin_token = match std::env::var("PORTCULLIS_TOKEN") {
+            Ok(token) if !token.trim().is_empty() && !control.admin_token_file.exists() => {
+                token.trim().to_owned()
+            }
+            _ => read_token(&control.admin_token_file)?,
+        };
+        Some(Client::open(&format!("http://{local}"), &admin_token, None).await?)
+    } else {
+        None
+    };
+    if let Some(client) = &client {
+        apply(client, files, "portcullis up -f").await?;
+    }
     let mut urls = plane::urls(&common, &running);
     let mcp_url = urls.get("mcpUrl").and_then(|url| url.as_str()).unwrap_or_default().to_owned();
     let scheme = if common.tls.is_some() { "https" } else { "http" };
@@ -62,21 +76,21 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
         urls.insert("adminTokenFile".to_owned(), json!(control.admin_token_file));
     }
     output::line(&format!("Portcullis serves MCP at {mcp_url}"))?;
-    output::line(&format!("  administrator's token   {}", control.admin_token_file.display()))?;
+    output::line(&format!("  administrator's token   {}", control::token_place(&control.admin_token_file)))?;
     output::line(&format!("  control plane (gRPC)    {scheme}://{}", control.grpc_addr))?;
-    if args.demo {
-        let secret = start_demo(&client).await?;
+    if let Some(client) = client.as_ref().filter(|_| args.demo) {
+        let secret = start_demo(client).await?;
         print_demo(&mcp_url, &secret)?;
         if let Some(urls) = urls.as_object_mut() {
             urls.insert("demoKey".to_owned(), json!(secret));
         }
     }
-    if let Some(file) = &common.ready_file {
-        ready::write(file, &urls)?;
-    }
+    let ready = common.ready_file.as_deref().map(|file| ready::write(file, &urls)).transpose()?;
     running.wait().await;
     control_shutdown.cancel();
-    control.wait().await.map_err(|error| Failure::of("control plane", error))
+    control.wait().await.map_err(|error| Failure::of("control plane", error))?;
+    shutdown::finish(&shutdown, ready);
+    Ok(())
 }
 
 async fn apply(

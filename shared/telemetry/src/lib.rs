@@ -27,18 +27,19 @@ pub struct Options {
     pub version: &'static str,
     /// The form of log lines.
     pub format: LogFormat,
-    /// What is logged where neither `PORTCULLIS_LOG` nor `RUST_LOG` says: `info`, `warn,portcullis_data_plane=debug`, …
-    pub default_filter: String,
+    /// What is logged: `info`, `warn,portcullis_data_plane=debug`, … No variable is asked here: who sets telemetry up has
+    /// one precedence for all settings.
+    pub filter: String,
 }
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The filter is none.
-    #[error("the log filter in {variable} cannot be read: {reason}")]
+    #[error("{filter:?} is no log filter, such as info or warn,portcullis=debug: {reason}")]
     Filter {
-        /// Where it came from.
-        variable: &'static str,
+        /// What was given.
+        filter: String,
         /// What is wrong.
         reason: String,
     },

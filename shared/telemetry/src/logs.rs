@@ -45,15 +45,6 @@ pub(crate) fn init(options: &Options) -> Result<(), InitError> {
 }
 
 fn filter(options: &Options) -> Result<EnvFilter, InitError> {
-    let from = |variable: &'static str, text: &str| {
-        EnvFilter::try_new(text).map_err(|error| InitError::Filter { variable, reason: error.to_string() })
-    };
-    for variable in ["PORTCULLIS_LOG", "RUST_LOG"] {
-        if let Ok(text) = std::env::var(variable)
-            && !text.is_empty()
-        {
-            return from(variable, &text);
-        }
-    }
-    from("the default", &options.default_filter)
+    EnvFilter::try_new(&options.filter)
+        .map_err(|error| InitError::Filter { filter: options.filter.clone(), reason: error.to_string() })
 }
