@@ -78,7 +78,7 @@ pub struct AuditRecord {
     /// W3C trace id, 32 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// W3C span id of our span, 16 hex digits.
+    /// W3C span id of the call's own span, 16 hex digits; the caller's where no span of ours is exported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
     /// Fields that were cut to fit. Set by the spool.
@@ -94,6 +94,17 @@ pub enum Decision {
     Permit,
     /// It was not.
     Deny,
+}
+
+impl Decision {
+    /// The code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// Who called.
@@ -158,6 +169,19 @@ pub enum Outcome {
     Error,
     /// The caller went away or cancelled.
     Cancelled,
+}
+
+impl Outcome {
+    /// The code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ToolError => "tool_error",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// How fields are written: the same text as by their own types, without the allocations of those.

@@ -81,8 +81,9 @@ impl Pipeline {
             standing: Standing::new(self.live(), self.clock(), &admitted, claim),
         };
         let server = Arc::clone(permit.server());
-        let call =
-            Call { method: Cow::Borrowed(request.method.as_str()), params, caller: client.caller(&admitted) };
+        let mut caller = client.caller(&admitted);
+        caller.traceparent = recorder.traceparent().or(caller.traceparent);
+        let call = Call { method: Cow::Borrowed(request.method.as_str()), params, caller };
         let local = answered_here(&request, &server);
         let mut course = Course {
             pipeline: self.clone(),

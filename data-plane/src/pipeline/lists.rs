@@ -275,7 +275,10 @@ impl Pipeline {
         let now = self.clock().unix_ms();
         let (principal, view) = (&admitted.principal, &admitted.view);
         let permit = admitted.snapshot.decide_server(principal, view, server.as_str(), now)?;
-        let call = Call { method: Cow::Borrowed(method.as_str()), params, caller: client.caller(admitted) };
+        let mut caller = client.caller(admitted);
+        let own = recorder.as_ref().and_then(|recorder| recorder.traceparent());
+        caller.traceparent = own.or(caller.traceparent);
+        let call = Call { method: Cow::Borrowed(method.as_str()), params, caller };
         if let Some(recorder) = recorder {
             recorder.permitted(&permit);
             let exchange = self.upstreams().request(permit.with(call)).await?;

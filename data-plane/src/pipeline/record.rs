@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use portcullis_mcp::Era;
 use portcullis_policy::resource::{AuditMode, Name};
 use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, SnapshotVersion, Target};
+use portcullis_telemetry::RequestTrace;
 
 use super::Pipeline;
 use super::context::{Admitted, Arrival, Client, Request, Trace};
@@ -32,6 +33,8 @@ pub(super) struct Recorder {
     place: Option<Place>,
     record: Option<Box<AuditRecord>>,
     metrics: Metrics,
+    /// The call's span, where one is exported. Ends with this.
+    trace: RequestTrace,
     started: Instant,
     dispatched: Option<Instant>,
     approved_name: Arc<str>,
@@ -59,14 +62,28 @@ impl Recorder {
             }
             (Err(_), _) => return Err(NoRecord),
         };
+        let caller = client.trace.parent.as_deref().and_then(|text| text.parse().ok());
+        let trace = portcullis_telemetry::request(request.method.as_str(), caller.as_ref());
+        let mut record = Box::new(blank(admitted, client, request));
+        if trace.is_recorded() {
+            record.trace_id = Some(trace.context().trace_id_hex());
+            record.span_id = Some(trace.context().span_id_hex());
+        }
         Ok(Self {
             place,
-            record: Some(Box::new(blank(admitted, client, request))),
+            record: Some(record),
             metrics: metrics.clone(),
+            trace,
             started: admitted.arrival.at,
             dispatched: None,
             approved_name: Arc::from(""),
         })
+    }
+
+    /// Where the call's own span stands, for what it asks of others. None where it has none: then the caller's is passed on, since
+    /// a span that nobody exports would only tear the trace.
+    pub(super) fn traceparent(&self) -> Option<String> {
+        self.trace.is_recorded().then(|| self.trace.context().to_string())
     }
 
     /// Says what was permitted.
@@ -161,6 +178,9 @@ impl Recorder {
         record.latency_micros.upstream = micros(waited);
         let method = portcullis_mcp::Method::parse(&record.method).map_or("", |method| method.as_str());
         self.metrics.ended(record.server.as_ref(), method, &self.approved_name, outcome, took, waited);
+        if self.trace.is_recorded() {
+            describe(&mut self.trace, &record, &self.approved_name);
+        }
         let Some(place) = self.place.take() else { return Ok(()) };
         place.write(&record).map_err(|error| {
             self.metrics.records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -174,6 +194,24 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         // The caller is gone: there is nobody to tell that the record failed, and the failure was logged.
         let _ = self.write(Outcome::Cancelled);
+    }
+}
+
+/// What a span tells of its call: names that were configured or approved, and codes.
+fn describe(trace: &mut RequestTrace, record: &AuditRecord, approved_name: &Arc<str>) {
+    trace.set("mcp.method", record.method.clone().into_owned());
+    trace.set("portcullis.request_id", record.request_id.to_string());
+    if let Some(server) = &record.server {
+        trace.set("portcullis.server", server.to_string());
+    }
+    if !approved_name.is_empty() {
+        trace.set("portcullis.tool", approved_name.to_string());
+    }
+    trace.set("portcullis.decision", record.decision.as_str());
+    trace.set("portcullis.outcome", record.outcome.as_str());
+    if let Some(reason) = record.reason {
+        trace.set("portcullis.reason", reason.code());
+        trace.fail(reason.code());
     }
 }
 
