@@ -34,7 +34,7 @@ pub struct Carried<'a> {
 enum Stop {
     Denied(Denial),
     /// A limit of the server, known before it is asked.
-    Limited(Limited),
+    Limited(Box<Limited>),
     /// An answer of the protocol's own, beside the table: recorded as a refusal of what was asked.
     Malformed(Answer),
 }
@@ -141,7 +141,7 @@ impl Pipeline {
         headers: Option<&HeaderMap>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
         if let Some(limited) = Limited::by_size(admitted, permit) {
-            return Err(Stop::Limited(limited));
+            return Err(Stop::Limited(Box::new(limited)));
         }
         let (upstream_name, header_params) = match permit.target() {
             Target::Tool(tool) => (Some(&tool.name), tool.header_params.as_slice()),
