@@ -69,6 +69,7 @@ impl Client {
             Ok(channel) => channel,
             Err(error) => {
                 let failure = Failure::of(format!("cannot reach the control plane at {url}"), error);
+                let failure = speech::with_advice(failure);
                 return Err(speech::why_no_tls(&uri).await.unwrap_or(failure));
             }
         };

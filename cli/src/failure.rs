@@ -82,7 +82,9 @@ impl From<tonic::Status> for Failure {
         use tonic::Code;
         Self::new(match status.code() {
             // What answered is a web server that knows nothing of gRPC.
-            _ if status.message().starts_with("grpc-status header missing") => {
+            _ if status.message().starts_with("grpc-status header missing")
+                || status.message().contains("invalid compression flag") =>
+            {
                 "this is not a control plane's gRPC port; its default is 7410".to_owned()
             }
             Code::Unauthenticated => {

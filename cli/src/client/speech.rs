@@ -46,6 +46,15 @@ pub(super) async fn why_no_tls(uri: &http::Uri) -> Option<Failure> {
     Some(Failure::new(format!("{uri} speaks plain text, not TLS: use http:// on the machine where it runs")))
 }
 
+/// A certificate that nobody vouches for is most often one whose authority was not named.
+pub(super) fn with_advice(failure: Failure) -> Failure {
+    let text = failure.to_string();
+    if text.contains("UnknownIssuer") {
+        return Failure::new(format!("{text}: give the authority of its certificate with --ca FILE"));
+    }
+    failure
+}
+
 /// Says hello as HTTP/2 does, without a word of the token, and looks at the first bytes of the answer.
 async fn listen(uri: &http::Uri) -> std::io::Result<Speech> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
