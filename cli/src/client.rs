@@ -57,9 +57,10 @@ impl Client {
         let mut endpoint = Endpoint::from(uri.clone()).connect_timeout(CONNECT_TIMEOUT);
         if uri.scheme_str() == Some("https") {
             let mut tls = ClientTlsConfig::new();
-            if let Some(ca) = ca {
-                tls = tls.ca_certificate(Certificate::from_pem(address::certificates(ca)?));
-            }
+            tls = match ca {
+                Some(ca) => tls.ca_certificate(Certificate::from_pem(address::certificates(ca)?)),
+                None => tls.trust_anchors(address::machine_roots().roots),
+            };
             endpoint = endpoint.tls_config(tls).map_err(|error| Failure::of("TLS", error))?;
         } else {
             // A plain connection that nobody understands is not noticed before the first call; then it is too late to say why.

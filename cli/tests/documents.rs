@@ -1,4 +1,5 @@
 //! What the guides tell people to type is typed here: commands must be understood, examples must be accepted.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

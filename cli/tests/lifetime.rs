@@ -1,4 +1,9 @@
 //! The life of a long-running command: wrong ports are named, the ready file goes with the process, a lost token is told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,4 +1,5 @@
 //! Exit status and message of what is typed wrong: 2 for wrong usage, 1 for what is refused or fails.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

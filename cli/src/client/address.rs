@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -48,4 +49,11 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<u8>, Failure> {
             Err(Failure::new(format!("--ca {}: there is no certificate (PEM) in this file", path.display())))
         }
     }
+}
+
+/// What this machine trusts; nothing when it has no roots, and then a connection says that nobody vouches.
+pub(super) fn machine_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
