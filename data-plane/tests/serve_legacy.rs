@@ -286,11 +286,12 @@ async fn the_standing_stream_tells_what_changed_and_what_servers_say() {
     fake.push(&updated("secret:///b"));
     fake.push(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     fake.push(&updated("file:///a"));
+    let hint = events.message().await.unwrap();
     assert_eq!(
-        events.message().await.unwrap(),
-        updated("file:///a"),
-        "only what is granted, and our own lists"
+        hint["method"], "notifications/tools/list_changed",
+        "nothing of what is not granted before it"
     );
+    assert_eq!(events.message().await.unwrap(), updated("file:///a"));
     fake.push(&json!({"jsonrpc": "2.0", "method": "notifications/resources/list_changed"}));
     assert_eq!(events.message().await.unwrap()["method"], "notifications/resources/list_changed");
 
