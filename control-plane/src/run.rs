@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis_listen::{Bounds, ListenError, Listener, TlsFiles};
@@ -89,6 +89,7 @@ pub struct Running {
     planes: Planes,
     tasks: TaskTracker,
     failed: mpsc::Receiver<RunError>,
+    store: Weak<dyn Store>,
     shutdown: CancellationToken,
     grace: Duration,
 }
@@ -141,6 +142,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         planes: parts.admin.planes.clone(),
         tasks: TaskTracker::new(),
         failed,
+        store: Arc::downgrade(&parts.admin.store),
         shutdown: shutdown.clone(),
         grace: config.grace,
     };
@@ -326,9 +328,24 @@ impl Running {
         if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
             tracing::warn!(grace = ?self.grace, "some streams did not end in time; they are cut");
         }
-        match self.failed.try_recv() {
-            Ok(error) => Err(error),
-            Err(_) => Ok(()),
-        }
+        let ended = self.failed.try_recv().map_or(Ok(()), Err);
+        let Self { registry, publisher, planes, store, .. } = self;
+        drop((registry, publisher, planes));
+        freed(&store).await;
+        ended
     }
+}
+
+/// Waits a moment for connections that are being cut: each holds the store, and with it the directory's lock, until its task
+/// has ended. Whoever starts again over the same directory must find it free.
+async fn freed(store: &Weak<dyn Store>) {
+    const LOOK: Duration = Duration::from_millis(5);
+    const PATIENCE: u32 = 400;
+    for _ in 0..PATIENCE {
+        if store.strong_count() == 0 {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    tracing::debug!("the store is still held by a connection that was cut");
 }
