@@ -105,8 +105,11 @@ impl SessionStore {
     where
         F: Future<Output = Result<HttpSession, UpstreamError>>,
     {
-        let session = self.obtain(key, open).await?;
         let slot = self.slot(key);
+        let session = Self::obtain_in(&slot, open).await?;
+        if slot.arriving.load(Ordering::Acquire) == 0 {
+            return Ok(session);
+        }
         let deadline = tokio::time::Instant::now() + LISTENER_PATIENCE;
         loop {
             let arrived = slot.arrived.notified();
@@ -139,7 +142,13 @@ impl SessionStore {
     where
         F: Future<Output = Result<HttpSession, UpstreamError>>,
     {
-        let slot = self.slot(key);
+        Self::obtain_in(&self.slot(key), open).await
+    }
+
+    async fn obtain_in<F>(slot: &Slot, open: impl FnOnce() -> F) -> Result<Arc<HttpSession>, UpstreamError>
+    where
+        F: Future<Output = Result<HttpSession, UpstreamError>>,
+    {
         if let Some(session) = slot.usable() {
             return Ok(session);
         }
