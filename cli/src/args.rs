@@ -62,12 +62,9 @@ pub(crate) enum Command {
     Audit(AuditCommand),
 }
 
-/// Where the control plane is, and who asks.
+/// What admits to the control plane.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct ServerArgs {
-    /// The control plane's gRPC address.
-    #[arg(long, env = "PORTCULLIS_SERVER", default_value = "http://127.0.0.1:7410", value_name = "URL")]
-    pub(crate) server: String,
+pub(crate) struct AccessArgs {
     /// An administrator's token; read from DATA_DIR/admin.token when not given.
     #[arg(long, env = "PORTCULLIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
@@ -77,6 +74,16 @@ pub(crate) struct ServerArgs {
     /// The certificate authority of the control plane's certificate, in PEM.
     #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The control plane's gRPC address.
+    #[arg(long, env = "PORTCULLIS_SERVER", default_value = "http://127.0.0.1:7410", value_name = "URL")]
+    pub(crate) server: String,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 /// How an answer is printed.
@@ -98,32 +105,50 @@ pub(crate) struct OutputArgs {
     pub(crate) output: Format,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct ApplyArgs {
-    /// A file, a directory (its *.yaml, *.yml and *.json), or - for standard input.
-    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Validate, print what would change, change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Why, for the history.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    pub(crate) message: String,
+/// What a command takes that asks the control plane and prints the answer.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
 
+/// What the history will say of a change.
 #[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
+pub(crate) struct MessageArgs {
+    /// Why, for the history.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) message: String,
+}
+
+/// Where documents are read from.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
     /// A file, a directory (its *.yaml, *.yml and *.json), or - for standard input.
     #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) sources: SourceArgs,
+    /// Validate, print what would change, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) why: MessageArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -136,9 +161,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) watch: bool,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -148,9 +171,7 @@ pub(crate) struct NamedArgs {
     /// The name.
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -159,9 +180,8 @@ pub(crate) struct DeleteArgs {
     pub(crate) kind: String,
     /// The name.
     pub(crate) name: String,
-    /// Why, for the history.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) why: MessageArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -176,9 +196,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -191,9 +209,7 @@ pub(crate) enum KeyCommand {
         #[arg(short, long, value_name = "FILE|-")]
         file: Option<PathBuf>,
         #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// Make a new secret and print it once; the old one ends after the grace.
     Rotate {
@@ -203,17 +219,14 @@ pub(crate) enum KeyCommand {
         #[arg(long, default_value = "24h", value_name = "DURATION")]
         grace: portcullis_policy::resource::HumanDuration,
         #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// End all secrets of a key for good.
     Revoke {
         /// The key's name.
         name: String,
-        /// Why, for the history.
-        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-        message: String,
+        #[command(flatten)]
+        why: MessageArgs,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -239,9 +252,7 @@ pub(crate) enum ApprovalsCommand {
         /// The approval's id.
         id: String,
         #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
 }
 
@@ -251,15 +262,8 @@ pub(crate) struct TargetArgs {
     /// Only those of this MCP server. An http(s) URL is taken as the control plane's address.
     #[arg(long = "server", value_name = "NAME|URL")]
     pub(crate) servers: Vec<String>,
-    /// An administrator's token; read from DATA_DIR/admin.token when not given.
-    #[arg(long, env = "PORTCULLIS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
-    /// Where a control plane on this machine keeps its state.
-    #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "./portcullis-data", value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
-    /// The certificate authority of the control plane's certificate, in PEM.
-    #[arg(long, env = "PORTCULLIS_CA", value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// The control plane's gRPC address.
     #[arg(
         long = "control-plane",
@@ -278,9 +282,8 @@ pub(crate) struct DecideArgs {
     /// All that wait.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Why, for the history.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    pub(crate) message: String,
+    #[command(flatten)]
+    pub(crate) why: MessageArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -310,12 +313,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanesCommand {
     /// List data planes.
-    List {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    List(AskArgs),
     /// Manage the tokens with which data planes connect.
     #[command(subcommand)]
     Token(PlaneTokenCommand),
@@ -332,17 +330,10 @@ pub(crate) enum PlaneTokenCommand {
         #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
         name: String,
         #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// List tokens, without their secrets.
-    List {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    List(AskArgs),
     /// End a token and the connections made with it.
     Revoke {
         /// The token's id.
@@ -365,12 +356,7 @@ pub(crate) enum SecretCommand {
         server: ServerArgs,
     },
     /// List names.
-    List {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    List(AskArgs),
     /// Forget a value.
     Delete {
         /// Its name.
@@ -383,12 +369,7 @@ pub(crate) enum SecretCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// Show version, digest and what is in it.
-    Show {
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    Show(AskArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,11 +44,11 @@ impl Client {
     /// Connects, with the token given or found.
     pub(crate) async fn connect(args: &ServerArgs) -> Result<Self, Failure> {
         // An empty variable says nothing.
-        let token = match args.token.as_deref().map(str::trim) {
+        let token = match args.access.token.as_deref().map(str::trim) {
             Some(token) if !token.is_empty() => token.to_owned(),
-            _ => read_token(&args.data_dir.join("admin.token"))?,
+            _ => read_token(&args.access.data_dir.join("admin.token"))?,
         };
-        Self::open(&args.server, &token, args.ca.as_deref()).await
+        Self::open(&args.server, &token, args.access.ca.as_deref()).await
     }
 
     /// Connects to an address with a token.

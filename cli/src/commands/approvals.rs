@@ -3,7 +3,7 @@
 use portcullis_proto::admin::v1 as api;
 use serde_json::{Value, json};
 
-use crate::args::{ApprovalsCommand, DecideArgs, ServerArgs, TargetArgs};
+use crate::args::{ApprovalsCommand, AskArgs, DecideArgs, ServerArgs, TargetArgs};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, table::table, time};
@@ -19,7 +19,7 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
             let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
             output::print(output.output, &value, || approvals_table(&approvals))
         }
-        ApprovalsCommand::Show { id, output, server } => {
+        ApprovalsCommand::Show { id, ask: AskArgs { output, server } } => {
             let client = Client::connect(&server).await?;
             let reply = client.approvals().get_approval(api::GetApprovalRequest { id }).await?.into_inner();
             let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
@@ -50,7 +50,7 @@ pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failur
         all_pending: args.all,
         server: mcp_server,
         approve,
-        message: args.message,
+        message: args.why.message,
     };
     let approvals = client.approvals().decide(request).await?.into_inner().approvals;
     let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
@@ -66,12 +66,8 @@ fn split(args: TargetArgs) -> Result<(ServerArgs, String), Failure> {
     if urls.len() > 1 || names.len() > 1 {
         return Err(Failure::usage("--server names one MCP server and one control plane at most"));
     }
-    let server = ServerArgs {
-        server: urls.into_iter().next().unwrap_or(args.control_plane),
-        token: args.token,
-        data_dir: args.data_dir,
-        ca: args.ca,
-    };
+    let server =
+        ServerArgs { server: urls.into_iter().next().unwrap_or(args.control_plane), access: args.access };
     Ok((server, names.into_iter().next().unwrap_or_default()))
 }
 

@@ -4,7 +4,7 @@ use portcullis_control_plane::keys::MAX_GRACE_SECONDS;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
-use crate::args::{Format, KeyCommand};
+use crate::args::{AskArgs, Format, KeyCommand};
 use crate::client::Client;
 use crate::commands::resources::key_json;
 use crate::commands::sources;
@@ -13,7 +13,7 @@ use crate::output::{self, time};
 
 pub(crate) async fn run(command: KeyCommand) -> Result<(), Failure> {
     match command {
-        KeyCommand::Create { name, file, output, server } => {
+        KeyCommand::Create { name, file, ask: AskArgs { output, server } } => {
             let file = match file {
                 Some(path) => sources::read(&[path])?.pop(),
                 None => None,
@@ -22,7 +22,7 @@ pub(crate) async fn run(command: KeyCommand) -> Result<(), Failure> {
             let reply = client.keys().create_key(api::CreateKeyRequest { name, file }).await?.into_inner();
             print_key(&reply.key.unwrap_or_default(), None, output.output)
         }
-        KeyCommand::Rotate { name, grace, output, server } => {
+        KeyCommand::Rotate { name, grace, ask: AskArgs { output, server } } => {
             if grace.0.as_secs() > MAX_GRACE_SECONDS {
                 return Err(Failure::usage(format!(
                     "--grace {grace}: a grace is at most {}d",
@@ -34,10 +34,10 @@ pub(crate) async fn run(command: KeyCommand) -> Result<(), Failure> {
             let reply = client.keys().rotate_key(request).await?.into_inner();
             print_key(&reply.key.unwrap_or_default(), Some(reply.old_until_unix_ms), output.output)
         }
-        KeyCommand::Revoke { name, message, server } => {
+        KeyCommand::Revoke { name, why, server } => {
             let client = Client::connect(&server).await?;
             let line = format!("key {name} revoked");
-            client.keys().revoke_key(api::RevokeKeyRequest { name, message }).await?;
+            client.keys().revoke_key(api::RevokeKeyRequest { name, message: why.message }).await?;
             output::line(&line)
         }
     }

@@ -6,14 +6,14 @@ use portcullis_policy::resource::Name;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
-use crate::args::{PlaneTokenCommand, PlanesCommand};
+use crate::args::{AskArgs, PlaneTokenCommand, PlanesCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, table::table, time};
 
 pub(crate) async fn run(command: PlanesCommand) -> Result<(), Failure> {
     match command {
-        PlanesCommand::List { output, server } => {
+        PlanesCommand::List(AskArgs { output, server }) => {
             let client = Client::connect(&server).await?;
             let planes = client.planes().list_planes(api::ListPlanesRequest {}).await?.into_inner().planes;
             let items: Vec<_> = planes
@@ -55,7 +55,7 @@ pub(crate) async fn run(command: PlanesCommand) -> Result<(), Failure> {
 
 async fn token(command: PlaneTokenCommand) -> Result<(), Failure> {
     match command {
-        PlaneTokenCommand::Create { labels, name, output, server } => {
+        PlaneTokenCommand::Create { labels, name, ask: AskArgs { output, server } } => {
             let labels = parse_labels(&labels)?;
             if !name.is_empty() {
                 name.parse::<Name>().map_err(|error| Failure::usage_of("--name", error))?;
@@ -68,7 +68,7 @@ async fn token(command: PlaneTokenCommand) -> Result<(), Failure> {
                 reply.token.clone()
             })
         }
-        PlaneTokenCommand::List { output, server } => {
+        PlaneTokenCommand::List(AskArgs { output, server }) => {
             let client = Client::connect(&server).await?;
             let request = api::ListPlaneTokensRequest {};
             let tokens = client.planes().list_plane_tokens(request).await?.into_inner().tokens;

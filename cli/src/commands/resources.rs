@@ -13,19 +13,19 @@ use crate::failure::{Failure, problem_line};
 use crate::output::{self, table::table, time};
 
 pub(crate) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
-    let files = sources::read(&args.files)?;
-    let client = Client::connect(&args.server).await?;
-    let request = api::ApplyRequest { files, dry_run: args.dry_run, message: args.message };
+    let files = sources::read(&args.sources.files)?;
+    let client = Client::connect(&args.ask.server).await?;
+    let request = api::ApplyRequest { files, dry_run: args.dry_run, message: args.why.message };
     let reply = client.resources().apply(request).await?.into_inner();
-    print_apply(&reply, args.dry_run, args.output.output)
+    print_apply(&reply, args.dry_run, args.ask.output.output)
 }
 
 pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
-    let files = sources::read(&args.files)?;
-    let client = Client::connect(&args.server).await?;
+    let files = sources::read(&args.sources.files)?;
+    let client = Client::connect(&args.ask.server).await?;
     let request = api::ApplyRequest { files, dry_run: true, message: String::new() };
     let reply = client.resources().apply(request).await?.into_inner();
-    print_apply(&reply, true, args.output.output)
+    print_apply(&reply, true, args.ask.output.output)
 }
 
 fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Result<(), Failure> {
@@ -118,8 +118,8 @@ fn kind(text: &str) -> Result<Kind, Failure> {
 
 pub(crate) async fn get(args: GetArgs) -> Result<(), Failure> {
     let kind = kind(&args.kind)?;
-    let client = Client::connect(&args.server).await?;
-    let format = args.output.output;
+    let client = Client::connect(&args.ask.server).await?;
+    let format = args.ask.output.output;
     if args.watch {
         return watch(&client, kind.as_str().to_owned(), args.name.unwrap_or_default(), format).await;
     }
@@ -169,7 +169,7 @@ fn resources_table(kind: Kind, resources: &[api::Resource]) -> String {
 
 pub(crate) async fn describe(args: NamedArgs) -> Result<(), Failure> {
     let kind = kind(&args.kind)?;
-    let client = Client::connect(&args.server).await?;
+    let client = Client::connect(&args.ask.server).await?;
     let request = api::GetRequest { kind: kind.as_str().to_owned(), name: args.name.clone() };
     let resource = client.resources().get(request).await?.into_inner().resource.unwrap_or_default();
     let request =
@@ -182,7 +182,7 @@ pub(crate) async fn describe(args: NamedArgs) -> Result<(), Failure> {
     let mut readable = document.clone();
     columns::times(&mut readable);
     let text = serde_saphyr::to_string(&readable).map_err(|error| Failure::of("YAML", error))?;
-    output::print(args.output.output, &document, || text)
+    output::print(args.ask.output.output, &document, || text)
 }
 
 pub(crate) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
@@ -190,7 +190,10 @@ pub(crate) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
     let client = Client::connect(&args.server).await?;
     let kind = kind.as_str().to_owned();
     let line = format!("{kind}/{} deleted", args.name);
-    client.resources().delete(api::DeleteRequest { kind, name: args.name, message: args.message }).await?;
+    client
+        .resources()
+        .delete(api::DeleteRequest { kind, name: args.name, message: args.why.message })
+        .await?;
     output::line(&line)
 }
 
@@ -207,7 +210,7 @@ fn history_json(entry: &api::HistoryEntry) -> Value {
 pub(crate) async fn history(args: HistoryArgs) -> Result<(), Failure> {
     let kind =
         args.kind.as_deref().map(kind).transpose()?.map(|kind| kind.as_str().to_owned()).unwrap_or_default();
-    let client = Client::connect(&args.server).await?;
+    let client = Client::connect(&args.ask.server).await?;
     let request = api::HistoryRequest {
         kind,
         name: args.name.unwrap_or_default(),
@@ -216,7 +219,7 @@ pub(crate) async fn history(args: HistoryArgs) -> Result<(), Failure> {
     };
     let entries = client.resources().history(request).await?.into_inner().entries;
     let value = json!({ "items": entries.iter().map(history_json).collect::<Vec<_>>() });
-    output::print(args.output.output, &value, || {
+    output::print(args.ask.output.output, &value, || {
         let rows = entries.iter().map(|entry| {
             let changes: Vec<_> = entry
                 .changes

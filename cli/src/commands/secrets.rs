@@ -5,7 +5,7 @@ use std::io::Read as _;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
-use crate::args::SecretCommand;
+use crate::args::{AskArgs, SecretCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, table::table, time};
@@ -34,7 +34,7 @@ pub(crate) async fn run(command: SecretCommand) -> Result<(), Failure> {
             client.secrets().set_secret(api::SetSecretRequest { name, value: value.into() }).await?;
             output::line(&line)
         }
-        SecretCommand::List { output, server } => {
+        SecretCommand::List(AskArgs { output, server }) => {
             let client = Client::connect(&server).await?;
             let secrets =
                 client.secrets().list_secrets(api::ListSecretsRequest {}).await?.into_inner().secrets;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use portcullis_proto::admin::v1 as api;
 use serde_json::json;
 
-use crate::args::SnapshotCommand;
+use crate::args::{AskArgs, SnapshotCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, time};
 
 pub(crate) async fn run(command: SnapshotCommand) -> Result<(), Failure> {
-    let SnapshotCommand::Show { output, server } = command;
+    let SnapshotCommand::Show(AskArgs { output, server }) = command;
     let client = Client::connect(&server).await?;
     let reply = client.policy().get_snapshot(api::GetSnapshotRequest {}).await?.into_inner();
     let entries: BTreeMap<_, _> = reply.entries.iter().collect();
