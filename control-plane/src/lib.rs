@@ -1,8 +1,9 @@
 //! The control plane: registry, approvals, keys, and the snapshots that are made of them.
 //!
-//! Rooms, from the ground up: `store` keeps what is true; `registry`, `keys`, `catalog` and `approvals` say what may change
-//! in it; `publish` makes signed snapshots of it; `stream` hands them to data planes; `admin` is the API. Nothing below looks
-//! up. [`start`] puts them together.
+//! Rooms, from the ground up: `store` keeps what is true; `objects` says what it means; `catalog` and `approvals` keep what
+//! servers offer and what people decided of it; `publish` makes signed snapshots of it all and commits no change that would
+//! not compile; `registry`, and `keys` over it, say what may change; `stream` hands snapshots to data planes; `admin` is the
+//! API. Nothing below looks up. [`start`] puts them together.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -15,6 +16,7 @@ mod grpc;
 mod http;
 pub mod keys;
 mod metrics;
+pub mod objects;
 pub mod publish;
 pub mod refusals;
 pub mod registry;

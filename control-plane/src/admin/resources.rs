@@ -15,9 +15,8 @@ use tonic::{Request, Response, Status};
 
 use super::authn::author;
 use super::status::problem_to_proto;
-use crate::registry::{
-    ApplyInput, ChangeKind, HistoryQuery, NewKey, Registry, RegistryError, ResourceChange, View,
-};
+use crate::objects::NewKey;
+use crate::registry::{ApplyInput, ChangeKind, HistoryQuery, Registry, RegistryError, ResourceChange, View};
 
 /// Messages that wait for a slow reader of a watch; then the watch waits, and skips what changed meanwhile.
 const WATCH_BUFFER: usize = 64;

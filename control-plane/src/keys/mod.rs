@@ -1,38 +1,22 @@
 //! Virtual keys: how their secrets come into being, are replaced, and end.
 //!
-//! A secret is made here, told once, and kept nowhere: the store has its hash. What a key may do is a document and belongs
-//! to the registry.
-
-mod material;
+//! A secret is told once and kept nowhere: the store has its hash. What a key may do is a document and belongs to the
+//! registry.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use portcullis_policy::resource::{Kind, Name, Uid};
-use portcullis_seal::{Fingerprint, token};
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::objects::{KeyMaterial, NewKey};
 use crate::publish::{Decision, Publisher};
-use crate::registry::{ApplyInput, NewKey, Registry, RegistryError, refuse};
+use crate::registry::{ApplyInput, Registry, RegistryError};
 use crate::store::{Object, State};
 
-pub use material::{KEY_MATERIAL, KeyMaterial, MAX_SECRETS};
-
-/// The prefix of a virtual key's secret.
-pub const PREFIX: &str = "pcl_";
 /// The longest grace of a rotation, in seconds: 90 days.
 pub const MAX_GRACE_SECONDS: u64 = 90 * 24 * 3600;
 /// The file that problems name when a key was created without one.
 const NO_FILE: &str = "key create";
-
-/// Makes the secret of a key.
-///
-/// # Errors
-/// When the operating system gives no randomness.
-pub(crate) fn new_secret(name: &Name, uid: Uid) -> Result<(NewKey, Fingerprint), RegistryError> {
-    let made = token::Token::generate(PREFIX).map_err(|error| RegistryError::Internal(error.to_string()))?;
-    let key = NewKey { name: name.as_str().to_owned(), uid, secret: made.text.to_string() };
-    Ok((key, made.hash))
-}
 
 /// Keys of one registry. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -111,7 +95,7 @@ impl Keys {
         }
         let clock = self.clock.clone();
         let message = format!("rotate key {name}");
-        let decide = move |state: &State, _: &mut _| {
+        let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
             let (object, mut material) = material_of(state, &name)?;
             if material.revoked {
                 return Err(RegistryError::Refused(format!(
@@ -121,14 +105,13 @@ impl Keys {
             let now = time(clock.now_unix_ms())?;
             let grace = TimeDelta::seconds(i64::try_from(grace_seconds).unwrap_or(i64::MAX));
             let until = now + grace;
-            let (key, hash) = new_secret(&name, object.uid)?;
+            let (key, hash) = NewKey::generate(&name, object.uid)?;
             material.rotate(hash, now, until);
             let ops = vec![put(&material, object.uid)?];
             let until_unix_ms = u64::try_from(until.timestamp_millis()).unwrap_or(0);
             Ok(Decision { ops, answer: (key, until_unix_ms), dry_run: false })
         };
-        let (version, (key, old_until_unix_ms)) =
-            self.publisher.transact(author, &message, decide, refuse).await?;
+        let (version, (key, old_until_unix_ms)) = self.publisher.transact(author, &message, decide).await?;
         Ok(Rotated { key, old_until_unix_ms, version })
     }
 
@@ -140,7 +123,7 @@ impl Keys {
         let name = parse_name(name)?;
         let message = Registry::message(message)?;
         let message = if message.is_empty() { format!("revoke key {name}") } else { message.to_owned() };
-        let decide = move |state: &State, _: &mut _| {
+        let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
             let (object, mut material) = material_of(state, &name)?;
             if material.revoked {
                 return Ok(Decision { ops: Vec::new(), answer: (), dry_run: false });
@@ -149,7 +132,7 @@ impl Keys {
             material.revoked = true;
             Ok(Decision { ops: vec![put(&material, object.uid)?], answer: (), dry_run: false })
         };
-        let (version, ()) = self.publisher.transact(author, &message, decide, refuse).await?;
+        let (version, ()) = self.publisher.transact(author, &message, decide).await?;
         Ok(version)
     }
 }

@@ -20,7 +20,7 @@ use super::candidate::Candidate;
 use super::prepare::PrepareError;
 use super::published::EncodedEntry;
 use crate::catalog::{self, DefinitionKind, Standing, StoredDefinition};
-use crate::keys::{KEY_MATERIAL, KeyMaterial};
+use crate::objects::{KEY_MATERIAL, KeyMaterial};
 use crate::store::Object;
 
 /// The zone that is there without being defined: it reaches itself and allows every data class.

@@ -11,51 +11,27 @@ mod entries;
 mod prepare;
 mod published;
 mod since;
+mod transact;
 
 use std::sync::Arc;
 
-use portcullis_policy::compile::CompileError;
 use portcullis_seal::SigningKey;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::registry::{Parsed, RegistryError};
-use crate::store::{Change, CommitError, Op, State, Store};
+use crate::store::{State, Store};
 
 pub use entries::default_zone;
 pub use prepare::PrepareError;
 pub use published::{EncodedEntry, Published};
+pub(crate) use transact::{Decision, TransactError};
 
 use candidate::Candidate;
 use prepare::Workbench;
-use since::At;
 
 type Bench = OwnedMutexGuard<Workbench>;
-
-/// How often a change is decided again when others were faster.
-const MAX_ATTEMPTS: u32 = 32;
-
-/// What a transaction's builder decided.
-pub(crate) struct Decision<T> {
-    /// What to store; nothing changes when empty.
-    pub(crate) ops: Vec<Op>,
-    /// What to answer.
-    pub(crate) answer: T,
-    /// Judge only: compile what would result, store nothing.
-    pub(crate) dry_run: bool,
-}
-
-/// Decides what to store, on a thread that may block.
-pub(crate) trait Decide<T>:
-    FnMut(&State, &mut Parsed) -> Result<Decision<T>, RegistryError> + Send + 'static
-{
-}
-impl<T, F> Decide<T> for F where
-    F: FnMut(&State, &mut Parsed) -> Result<Decision<T>, RegistryError> + Send + 'static
-{
-}
 
 /// Builds and hands out snapshots. Cheap to clone.
 #[derive(Clone)]
@@ -144,57 +120,6 @@ impl Publisher {
         self.0.failures.load(Ordering::Relaxed)
     }
 
-    /// Decides, compiles what would result, commits, publishes; and again from the start when others were faster.
-    ///
-    /// `refuse` words what the compiler refuses. Answers the version of the store after it.
-    pub(crate) async fn transact<T: Send + 'static>(
-        &self,
-        author: &str,
-        message: &str,
-        mut decide: impl Decide<T>,
-        refuse: impl Fn(Vec<CompileError>) -> RegistryError + Send + Sync + 'static,
-    ) -> Result<(u64, T), RegistryError> {
-        let refuse = Arc::new(refuse);
-        let _turn = self.0.store.write_turn().await;
-        for _ in 0..MAX_ATTEMPTS {
-            let bench = Arc::clone(&self.0.bench).lock_owned().await;
-            let (mut bench, state) = self.catch_up(bench).await;
-            let unix_ms = self.0.clock.now_unix_ms();
-            let (inner, base, refuse) = (Arc::clone(&self.0), Arc::clone(&state), Arc::clone(&refuse));
-            let step = tokio::task::spawn_blocking(move || {
-                let outcome = attempt(&inner, &mut bench, &base, unix_ms, &mut decide, &*refuse);
-                (outcome, bench, decide)
-            });
-            let (outcome, bench, returned) = match step.await {
-                Ok(stepped) => stepped,
-                Err(error) => {
-                    drop(self.cleared_bench().await);
-                    return Err(RegistryError::Internal(error.to_string()));
-                }
-            };
-            decide = returned;
-            let (ops, answer, prepared) = match outcome? {
-                Attempt::Nothing(answer) => return Ok((state.version, answer)),
-                Attempt::Ready { ops, answer, prepared } => (ops, answer, prepared),
-            };
-            let change = Change { author: author.to_owned(), message: message.to_owned(), unix_ms, ops };
-            match self.0.store.commit(state.version, change).await {
-                Ok(committed) => {
-                    // A change that came to nothing made no version: then there is nothing new to publish either.
-                    if committed.version > state.version {
-                        self.publish(prepared, committed.version);
-                    }
-                    drop(bench);
-                    return Ok((committed.version, answer));
-                }
-                Err(CommitError::Conflict) => {}
-                Err(CommitError::Invalid(what)) => return Err(RegistryError::invalid("", what)),
-                Err(CommitError::Unavailable(why)) => return Err(RegistryError::Unavailable(why)),
-            }
-        }
-        Err(RegistryError::Busy)
-    }
-
     async fn follow(&self) {
         let bench = Arc::clone(&self.0.bench).lock_owned().await;
         drop(self.catch_up(bench).await);
@@ -261,40 +186,6 @@ impl Publisher {
         }
         self.0.built.send_replace(store_version);
     }
-}
-
-/// What one attempt of a transaction came to.
-enum Attempt<T> {
-    /// There is nothing to store.
-    Nothing(T),
-    /// It can be stored, and then published as this; as it is when the digest stays.
-    Ready { ops: Vec<Op>, answer: T, prepared: Option<Published> },
-}
-
-fn attempt<T>(
-    inner: &Inner,
-    bench: &mut Workbench,
-    base: &State,
-    unix_ms: u64,
-    decide: &mut impl Decide<T>,
-    refuse: &dyn Fn(Vec<CompileError>) -> RegistryError,
-) -> Result<Attempt<T>, RegistryError> {
-    let Decision { ops, answer, dry_run } = decide(base, &mut bench.parsed)?;
-    if ops.is_empty() {
-        return Ok(Attempt::Nothing(answer));
-    }
-    let candidate = Candidate::after(base, &ops);
-    let current = inner.published.borrow().clone();
-    let at = At { version: base.version.saturating_add(1), unix_ms };
-    let prepared =
-        bench.prepare(&candidate, at, &inner.key, current.as_deref()).map_err(|error| match error {
-            PrepareError::Compile(errors) => refuse(errors),
-            error => RegistryError::Internal(error.to_string()),
-        })?;
-    if dry_run {
-        return Ok(Attempt::Nothing(answer));
-    }
-    Ok(Attempt::Ready { ops, answer, prepared })
 }
 
 #[cfg(test)]

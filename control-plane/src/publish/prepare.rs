@@ -11,22 +11,15 @@ use super::candidate::Candidate;
 use super::entries::{Built, Entries};
 use super::published::Published;
 use super::since::At;
-use crate::registry::Parsed;
+use crate::objects::{DamagedObject, Parsed};
 use crate::store::{HistoryError, Object};
 
 /// Why a state cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// An object is not what this version writes: damaged, or written by a newer one.
-    #[error("{kind}/{name} in the store cannot be read: {detail}")]
-    Object {
-        /// The object's kind.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        detail: String,
-    },
+    /// An object is not what this version writes.
+    #[error(transparent)]
+    Object(#[from] DamagedObject),
     /// It does not compile.
     #[error("{}", joined(.0))]
     Compile(Vec<CompileError>),
@@ -45,7 +38,7 @@ fn joined(errors: &[CompileError]) -> String {
 
 impl PrepareError {
     pub(super) fn object(object: &Object, detail: String) -> Self {
-        Self::Object { kind: object.kind.to_string(), name: object.name.to_string(), detail }
+        Self::Object(DamagedObject::new(object, detail))
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::candidate::Candidate;
 use super::prepare::{PrepareError, Workbench};
 use crate::catalog;
-use crate::keys::KEY_MATERIAL;
+use crate::objects::KEY_MATERIAL;
 use crate::store::{HistoryChange, HistoryFilter, Op, State, Store};
 
 /// How many versions one walk goes back at most. Beyond it the newest version is taken: a greater number than needed is

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::sync::atomic::AtomicU64 as Counter;
 
 use futures_util::future::BoxFuture;
@@ -8,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::{self, Catalog};
-use crate::keys::KeyMaterial;
-use crate::registry::refuse;
-use crate::store::{HistoryError, HistoryFilter, HistoryRecord, JournalStore};
+use crate::objects::{KeyMaterial, Parsed};
+use crate::store::{Change, CommitError, HistoryError, HistoryFilter, HistoryRecord, JournalStore, Op};
 
 struct World {
     store: Arc<dyn Store>,
@@ -201,11 +201,12 @@ async fn what_does_not_compile_is_not_committed() {
         uid(),
         json!({"transport": {"streamableHttp": {"url": "http://127.0.0.1:1/mcp"}}, "zone": "nowhere"}),
     );
-    let decide = move |_: &State, _: &mut Parsed| {
+    let decide = move |_: &State, _: &mut Parsed| -> Result<_, Infallible> {
         Ok(Decision { ops: vec![dangling.clone()], answer: (), dry_run: false })
     };
-    let refused = publisher.transact("me", "", decide, refuse).await.unwrap_err();
-    assert!(matches!(&refused, RegistryError::Refused(why) if why.contains("nowhere")), "{refused}");
+    let refused = publisher.transact("me", "", decide).await.unwrap_err();
+    let TransactError::Compile(errors) = &refused else { panic!("{refused}") };
+    assert!(errors.iter().any(|error| error.to_string().contains("nowhere")), "{errors:?}");
     assert_eq!(world.store.state().version, 1);
     assert_eq!(publisher.failures(), 0);
 }
@@ -232,14 +233,14 @@ async fn a_panic_while_deciding_is_an_error_and_the_next_change_goes_through() {
     let world = World::new();
     world.commit(vec![irrelevant("first")]).await;
     let publisher = world.publisher().await;
-    let panics = |_: &State, _: &mut Parsed| -> Result<Decision<()>, RegistryError> { panic!("on purpose") };
-    let error = publisher.transact("me", "", panics, refuse).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Internal(_)));
+    let panics = |_: &State, _: &mut Parsed| -> Result<Decision<()>, Infallible> { panic!("on purpose") };
+    let error = publisher.transact("me", "", panics).await.unwrap_err();
+    assert!(matches!(error, TransactError::Internal(_)));
     let customer = put(Kind::Customer, "c", uid(), json!({}));
-    let decide = move |_: &State, _: &mut Parsed| {
+    let decide = move |_: &State, _: &mut Parsed| -> Result<_, Infallible> {
         Ok(Decision { ops: vec![customer.clone()], answer: (), dry_run: false })
     };
-    let (version, ()) = publisher.transact("me", "", decide, refuse).await.unwrap();
+    let (version, ()) = publisher.transact("me", "", decide).await.unwrap();
     assert_eq!(publisher.current().unwrap().header.version.0, version);
 }
 
@@ -281,7 +282,7 @@ impl Store for Unlucky {
 }
 
 /// Adds one customer: the first that is not there yet.
-fn one_more(state: &State, _: &mut Parsed) -> Result<Decision<String>, RegistryError> {
+fn one_more(state: &State, _: &mut Parsed) -> Result<Decision<String>, Infallible> {
     let name = if state.get("Customer", "c").is_none() { "c" } else { "d" };
     let ops = vec![put(Kind::Customer, name, uid(), json!({}))];
     Ok(Decision { ops, answer: name.to_owned(), dry_run: false })
@@ -295,10 +296,13 @@ async fn a_disk_that_fails_is_told_as_such_and_publishes_nothing() {
     world.store = Arc::new(Unlucky { inner: Arc::clone(&world.store), next });
     let publisher = world.publisher().await;
     let before = publisher.current().unwrap();
-    let error = publisher.transact("me", "", one_more, refuse).await.unwrap_err();
-    assert!(matches!(&error, RegistryError::Unavailable(why) if why == "no space left"), "{error}");
+    let error = publisher.transact("me", "", one_more).await.unwrap_err();
+    assert!(
+        matches!(&error, TransactError::Store(CommitError::Unavailable(why)) if why == "no space left"),
+        "{error}"
+    );
     assert!(Arc::ptr_eq(&publisher.current().unwrap(), &before));
-    let (version, _) = publisher.transact("me", "", one_more, refuse).await.unwrap();
+    let (version, _) = publisher.transact("me", "", one_more).await.unwrap();
     assert_eq!((version, publisher.current().unwrap().header.version.0), (2, 2));
 }
 
@@ -309,7 +313,7 @@ async fn a_change_is_decided_again_on_what_a_faster_author_left() {
     let next = vec![CommitError::Conflict].into();
     world.store = Arc::new(Unlucky { inner: Arc::clone(&world.store), next });
     let publisher = world.publisher().await;
-    let (version, name) = publisher.transact("me", "", one_more, refuse).await.unwrap();
+    let (version, name) = publisher.transact("me", "", one_more).await.unwrap();
     assert_eq!((version, name.as_str()), (3, "d"));
     let published = publisher.current().unwrap();
     assert_eq!(published.counts().get("customer"), Some(&2), "nothing of the lost attempt is in it");
@@ -346,11 +350,11 @@ async fn one_change_among_a_thousand_servers_and_ten_thousand_keys() {
     println!("first: {:?}, {:?}", started.elapsed(), publisher.current().unwrap().counts());
     for number in 0..5 {
         let customer = put(Kind::Customer, &format!("c{number}"), uid(), json!({}));
-        let decide = move |_: &State, _: &mut Parsed| {
+        let decide = move |_: &State, _: &mut Parsed| -> Result<_, Infallible> {
             Ok(Decision { ops: vec![customer.clone()], answer: (), dry_run: false })
         };
         let started = std::time::Instant::now();
-        publisher.transact("me", "", decide, refuse).await.unwrap();
+        publisher.transact("me", "", decide).await.unwrap();
         println!("change: {:?}", started.elapsed());
     }
     let _ = world.now.load(Ordering::SeqCst);

@@ -10,12 +10,11 @@ use portcullis_policy::resource::{Kind, Name, Spec, Uid};
 
 use super::references::{label, secret};
 use super::{
-    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, NewKey, Parsed, Registry, RegistryError, ResourceChange,
-    diff, given,
+    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, given,
 };
 use crate::catalog;
-use crate::keys::{self, KeyMaterial};
-use crate::publish::Decision;
+use crate::objects::{KeyMaterial, NewKey, Parsed};
+use crate::publish::{Decision, TransactError};
 use crate::store::{Op, State};
 
 /// What to apply.
@@ -63,9 +62,11 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         }
         decide(state, parsed, &judged, &known_secrets, clock.now_unix_ms(), dry_run)
     };
-    let refuse =
-        move |errors: Vec<CompileError>| RegistryError::Invalid(compile_problems(errors, &documents));
-    let (version, answer) = registry.publisher.transact(&input.author, &message, decide, refuse).await?;
+    let transacted = registry.publisher.transact(&input.author, &message, decide).await;
+    let (version, answer) = transacted.map_err(|error| match error {
+        TransactError::Compile(errors) => RegistryError::Invalid(compile_problems(errors, &documents)),
+        error => error.into(),
+    })?;
     Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings })
 }
 
@@ -197,7 +198,7 @@ impl Steps<'_> {
             self.ops.push(Op::Put { kind, name, uid, body: after });
         }
         if change == ChangeKind::Created && kind == Kind::VirtualKey {
-            let (key, hash) = keys::new_secret(name, uid)?;
+            let (key, hash) = NewKey::generate(name, uid)?;
             let put = KeyMaterial::new(name.clone(), hash).put(uid);
             self.ops.push(put.map_err(|error| RegistryError::Internal(error.to_string()))?);
             if !self.dry_run {

@@ -1,6 +1,13 @@
 //! Why the registry refuses: whose fault it is, and whether trying again can help.
 
+use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::Problem;
+use portcullis_seal::RandomError;
+
+use super::references::listing;
+use crate::objects::DamagedObject;
+use crate::publish::TransactError;
+use crate::store::CommitError;
 
 /// A request that changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -46,5 +53,34 @@ impl RegistryError {
             field: field.to_owned(),
             message: message.into(),
         }])
+    }
+}
+
+impl From<DamagedObject> for RegistryError {
+    fn from(error: DamagedObject) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<RandomError> for RegistryError {
+    fn from(error: RandomError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// A change that comes from no document: what the compiler refuses of it is told in one sentence.
+impl From<TransactError<Self>> for RegistryError {
+    fn from(error: TransactError<Self>) -> Self {
+        match error {
+            TransactError::Refused(error) => error,
+            TransactError::Compile(errors) => {
+                let texts: Vec<String> = errors.iter().map(CompileError::to_string).collect();
+                Self::Refused(listing(&texts))
+            }
+            TransactError::Store(CommitError::Invalid(what)) => Self::invalid("", what),
+            TransactError::Contended | TransactError::Store(CommitError::Conflict) => Self::Busy,
+            TransactError::Store(CommitError::Unavailable(why)) => Self::Unavailable(why),
+            TransactError::Internal(why) => Self::Internal(why),
+        }
     }
 }

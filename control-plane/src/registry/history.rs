@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::diff::{self, FieldChange};
 use super::{ChangeKind, RegistryError, ResourceChange};
 use crate::catalog::{DEFINITION, OBSERVATION};
-use crate::keys::KEY_MATERIAL;
+use crate::objects::KEY_MATERIAL;
 use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, State, Store};
 
 /// The most entries in one answer.

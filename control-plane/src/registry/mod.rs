@@ -8,14 +8,12 @@ pub mod diff;
 mod error;
 mod given;
 mod history;
-mod parsed;
 mod references;
 mod remove;
 mod view;
 
 use std::sync::Arc;
 
-use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::Problem;
 use portcullis_policy::resource::{Kind, Uid};
 use serde_json::json;
@@ -23,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::objects::NewKey;
 use crate::publish::Publisher;
 use crate::store::{Store, Vault};
 
@@ -30,7 +29,6 @@ pub use apply::ApplyInput;
 pub use diff::FieldChange;
 pub use error::RegistryError;
 pub use history::{HistoryEntry, HistoryQuery};
-pub(crate) use parsed::Parsed;
 pub(crate) use references::listing;
 pub use view::View;
 pub(crate) use view::secret_users;
@@ -68,23 +66,6 @@ pub struct ResourceChange {
     pub uid: Option<Uid>,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
-}
-
-/// A key that came into being, or a new secret of one. `Debug` does not show the secret.
-#[derive(Clone)]
-pub struct NewKey {
-    /// The key's name.
-    pub name: String,
-    /// The key's uid.
-    pub uid: Uid,
-    /// `pcl_…`: shown once, kept nowhere.
-    pub secret: String,
-}
-
-impl std::fmt::Debug for NewKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewKey").field("name", &self.name).field("uid", &self.uid).finish_non_exhaustive()
-    }
 }
 
 /// What an apply did, or would do.
@@ -212,12 +193,6 @@ impl Registry {
         }
         Ok(message)
     }
-}
-
-/// What the compiler refuses of a change that comes from no document.
-pub(crate) fn refuse(errors: Vec<CompileError>) -> RegistryError {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    RegistryError::Refused(listing(&texts))
 }
 
 /// The zone `default`, for as long as nobody defines one.

@@ -5,9 +5,9 @@ use portcullis_policy::snapshot::default_zone_name;
 
 use super::references::listing;
 use super::view::referrers;
-use super::{Registry, RegistryError, refuse};
+use super::{Registry, RegistryError};
 use crate::catalog;
-use crate::keys::KEY_MATERIAL;
+use crate::objects::KEY_MATERIAL;
 use crate::publish::Decision;
 use crate::store::{Op, State};
 
@@ -21,10 +21,10 @@ pub(super) async fn remove(
     let message = Registry::message(message)?;
     let message = if message.is_empty() { format!("delete {kind} {name}") } else { message.to_owned() };
     let name: Name = name.parse().map_err(|_| RegistryError::NotFound(format!("{kind}/{name}")))?;
-    let decide = move |state: &State, _: &mut _| {
+    let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
         Ok(Decision { ops: ops(state, kind, &name)?, answer: (), dry_run: false })
     };
-    let (version, ()) = registry.publisher.transact(author, &message, decide, refuse).await?;
+    let (version, ()) = registry.publisher.transact(author, &message, decide).await?;
     Ok(version)
 }
 

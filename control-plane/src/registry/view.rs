@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::references;
 use crate::catalog::Catalog;
-use crate::keys::KeyMaterial;
+use crate::objects::KeyMaterial;
 use crate::store::{Object, State};
 
 /// One resource.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_policy::check::ResourceSet;
 use portcullis_policy::resource::{Kind, Name, Resource};
 
-use super::RegistryError;
+use super::DamagedObject;
 use crate::store::{Object, State};
 
 /// The set of the last state that was judged.
@@ -18,7 +18,10 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     /// The set of a state; only what changed since the last time is read.
-    pub(super) fn of(&mut self, state: &State) -> Result<&mut ResourceSet, RegistryError> {
+    ///
+    /// # Errors
+    /// When an object of a known kind is no resource.
+    pub(crate) fn of(&mut self, state: &State) -> Result<&mut ResourceSet, DamagedObject> {
         let gone: Vec<(Kind, Arc<str>)> = self
             .made_of
             .keys()
@@ -37,9 +40,8 @@ impl Parsed {
                 if self.made_of.get(&key).is_some_and(|known| Arc::ptr_eq(known, object)) {
                     continue;
                 }
-                let resource = Resource::from_json(&object.body).map_err(|detail| {
-                    RegistryError::Internal(format!("{kind}/{} in the store: {detail}", object.name))
-                })?;
+                let resource =
+                    Resource::from_json(&object.body).map_err(|detail| DamagedObject::new(object, detail))?;
                 self.set.insert(resource);
                 self.made_of.insert(key, Arc::clone(object));
             }
