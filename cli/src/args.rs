@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::run::settings::{ControlPlaneArgs, DataPlaneArgs, UpArgs};
@@ -301,13 +302,23 @@ pub(crate) struct ExplainArgs {
     /// The endpoint's path.
     #[arg(long, default_value = "/mcp", value_name = "PATH")]
     pub(crate) endpoint: String,
-    /// The arguments as JSON.
+    /// The arguments as JSON, as they would be sent, or @FILE to read them from. Without them nothing that rests on arguments
+    /// is judged.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "JSON")]
     pub(crate) arguments: String,
+    /// What the data plane is taken to meet; several times for several. What the call meets first counts, and a denial of
+    /// policy before it wins.
+    #[arg(long, value_parser = live_reasons(), value_name = "REASON")]
+    pub(crate) assume: Vec<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+/// The reasons that only a data plane knows at the time of a call.
+fn live_reasons() -> PossibleValuesParser {
+    PossibleValuesParser::new(portcullis_policy::live::REASONS.iter().map(|reason| reason.code()))
 }
 
 #[derive(Debug, Subcommand)]

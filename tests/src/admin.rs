@@ -151,11 +151,24 @@ impl Admin {
 
     /// Why a tool is or is not callable.
     pub async fn explain(&self, key: &str, tool: &str, endpoint: &str) -> Value {
+        self.explain_call(key, tool, endpoint, None, &[]).await
+    }
+
+    /// What a call with these arguments comes to when the data plane meets these reasons.
+    pub async fn explain_call(
+        &self,
+        key: &str,
+        tool: &str,
+        endpoint: &str,
+        arguments: Option<&Value>,
+        assume: &[&str],
+    ) -> Value {
         let request = api::ExplainRequest {
             key: key.to_owned(),
             tool: tool.to_owned(),
             endpoint: endpoint.to_owned(),
-            arguments_json: String::new(),
+            arguments_json: arguments.map(Value::to_string).unwrap_or_default(),
+            assume: assume.iter().map(|reason| (*reason).to_owned()).collect(),
         };
         let response = self.policy().explain(request).await.unwrap().into_inner();
         serde_json::from_str(&response.json).unwrap()

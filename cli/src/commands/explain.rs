@@ -1,5 +1,7 @@
 //! `explain`: why a call is permitted or denied.
 
+use std::io::Read as _;
+
 use portcullis_proto::admin::v1 as api;
 use serde_json::Value;
 
@@ -9,17 +11,35 @@ use crate::failure::Failure;
 use crate::output::{self, table::table};
 
 pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
-    check(&args.endpoint, &args.arguments)?;
+    let arguments = arguments(&args.arguments)?;
+    check(&args.endpoint, &arguments)?;
     let client = Client::connect(&args.server).await?;
     let request = api::ExplainRequest {
         key: args.key,
         tool: args.tool,
         endpoint: args.endpoint,
-        arguments_json: args.arguments,
+        arguments_json: arguments,
+        assume: args.assume,
     };
     let reply = client.policy().explain(request).await?.into_inner();
     let value: Value = serde_json::from_str(&reply.json).map_err(|error| Failure::of("the answer", error))?;
     output::print(args.output.output, &value, || explanation(&value))
+}
+
+/// The largest arguments that are read from a file, in bytes; the control plane takes no larger ones.
+const MAX_ARGUMENTS: u64 = 16 << 20;
+
+/// The arguments themselves, or what is in the file that `@FILE` names: a shell passes on no more than 128 KiB at once.
+fn arguments(text: &str) -> Result<String, Failure> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    let failed = |error| Failure::usage_of(format!("--arguments: {path}"), error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut read = String::new();
+    file.take(MAX_ARGUMENTS + 1).read_to_string(&mut read).map_err(failed)?;
+    if read.len() as u64 > MAX_ARGUMENTS {
+        return Err(Failure::usage(format!("--arguments: {path} has more than 16 MiB")));
+    }
+    Ok(read)
 }
 
 /// What the control plane would refuse whatever it knows.

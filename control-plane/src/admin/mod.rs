@@ -38,8 +38,8 @@ pub use planes::PlanesService;
 pub const MAX_DOCUMENTS_BYTES: usize = 32 << 20;
 /// The largest request without, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 256 << 10;
-/// The largest question to `explain`, in bytes: its arguments have at most 1 MiB.
-pub const MAX_ARGUMENTS_BYTES: usize = (1 << 20) + MAX_REQUEST_BYTES;
+/// The largest question to `explain`, in bytes: its arguments are at most as large as any request that a data plane reads.
+pub const MAX_ARGUMENTS_BYTES: usize = (16 << 20) + MAX_REQUEST_BYTES;
 /// The largest answer, in bytes: a list of all resources of a kind.
 pub const MAX_ANSWER_BYTES: usize = 256 << 20;
 

@@ -1,9 +1,11 @@
 //! `Policy`: why a call is or is not permitted, and what is in force.
 
-use portcullis_policy::explain::explain;
+use portcullis_policy::explain::{Question, explain};
 use portcullis_policy::view::EndpointRef;
+use portcullis_policy::{DefinitionKind, Reason, live};
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::policy_server::Policy;
+use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
 use super::authn::author;
@@ -11,8 +13,8 @@ use crate::clock::Clock;
 use crate::publish::Publisher;
 use crate::registry::RegistryError;
 
-/// The largest arguments, in bytes.
-const MAX_ARGUMENTS: usize = 1 << 20;
+/// The largest arguments, in bytes: a data plane reads no larger body.
+const MAX_ARGUMENTS: usize = 16 << 20;
 
 /// The service.
 #[derive(Debug)]
@@ -37,12 +39,19 @@ impl Policy for PolicyService {
     ) -> Result<Response<proto::ExplainResponse>, Status> {
         author(&request)?;
         let request = request.into_inner();
-        let endpoint = endpoint(&request.endpoint)?;
-        arguments(&request.arguments_json)?;
+        let assume = assumed(&request.assume)?;
+        let question = Question {
+            key: &request.key,
+            endpoint: endpoint(&request.endpoint)?,
+            kind: DefinitionKind::Tool,
+            name: &request.tool,
+            arguments: arguments(&request.arguments_json)?,
+            assume: &assume,
+            now_unix_ms: self.clock.now_unix_ms(),
+        };
         let published =
             self.publisher.current().ok_or_else(|| Status::unavailable("nothing is published yet"))?;
-        let now = self.clock.now_unix_ms();
-        let explanation = explain(&published.snapshot, &request.key, endpoint, &request.tool, now);
+        let explanation = explain(&published.snapshot, &question);
         let json =
             serde_json::to_string(&explanation).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(proto::ExplainResponse { json }))
@@ -82,19 +91,32 @@ fn endpoint(path: &str) -> Result<EndpointRef<'_>, Status> {
     }
 }
 
-/// No rule of this version looks at arguments; what is no object would be refused before any rule.
-fn arguments(json: &str) -> Result<(), Status> {
+/// Reads arguments, whose bytes stay as they were written. What is no object would be refused before any rule.
+fn arguments(json: &str) -> Result<Option<&RawValue>, Status> {
     let refuse = |message: &str| Err(RegistryError::invalid("--arguments", message).into());
     if json.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if json.len() > MAX_ARGUMENTS {
-        return refuse("arguments have at most 1 MiB");
+        return refuse("arguments have at most 16 MiB: a data plane reads no larger request");
     }
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json) {
-        Ok(_) => Ok(()),
-        Err(_) => refuse("arguments are one JSON object"),
+    match serde_json::from_str::<&RawValue>(json) {
+        Ok(raw) if raw.get().starts_with('{') => Ok(Some(raw)),
+        _ => refuse("arguments are one JSON object"),
     }
+}
+
+/// Reads what the data plane is taken to meet.
+fn assumed(codes: &[String]) -> Result<Vec<Reason>, Status> {
+    let read = |code: &String| {
+        live::reason(code).ok_or_else(|| {
+            let known: Vec<&str> = live::REASONS.iter().map(|reason| reason.code()).collect();
+            let message =
+                format!("{code:?} cannot be assumed. What only a data plane knows can: {}", known.join(", "));
+            Status::from(RegistryError::invalid("--assume", message))
+        })
+    };
+    codes.iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -114,10 +136,22 @@ mod tests {
 
     #[test]
     fn arguments_are_an_object_or_absent() {
-        assert!(arguments("").is_ok());
-        assert!(arguments(r#"{"a": 1}"#).is_ok());
+        assert!(arguments("").unwrap().is_none());
+        assert_eq!(arguments(" {\"a\": 1}\n").unwrap().unwrap().get(), r#"{"a": 1}"#);
         for wrong in ["[]", "1", "{", "null"] {
             assert!(arguments(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_data_plane_alone_knows_can_be_assumed() {
+        let words = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+        let read = assumed(&words(&["upstream_timeout", "overloaded"])).unwrap();
+        assert_eq!(read, [Reason::UpstreamTimeout, Reason::Overloaded]);
+        for wrong in ["zone_denied", "arguments_invalid", "rate_limited", "nonsense", ""] {
+            let refused = assumed(&words(&["overloaded", wrong])).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{wrong}");
+            assert!(refused.message().contains("concurrency_exceeded, upstream_unavailable"), "{refused}");
         }
     }
 }

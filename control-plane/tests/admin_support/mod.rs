@@ -176,7 +176,7 @@ impl ControlPlane {
             key: key.to_owned(),
             tool: tool.to_owned(),
             endpoint: endpoint.to_owned(),
-            arguments_json: String::new(),
+            ..proto::ExplainRequest::default()
         };
         let response = self.policy().explain(request).await.unwrap().into_inner();
         serde_json::from_str(&response.json).unwrap()

@@ -6,7 +6,8 @@
 //! The way through this crate: [`document`] reads text into [`resource`]s, naming file, line and field of what is wrong;
 //! [`check`] judges a whole set of resources (references, zones, names) as `apply` does; [`snapshot`] is the flat list of
 //! entries that travels, is signed and is stored; [`compile`] turns it, whole or not at all, into the indexed [`Snapshot`];
-//! [`decide`] answers one question from it; [`explain`] is the same run with every step kept.
+//! [`decide`] answers one question from it; [`explain`] is the same run with every step kept; [`size`] and [`live`] say what
+//! holds of a call beyond its decision.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -19,12 +20,14 @@ pub mod explain;
 pub mod exposed;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod live;
 pub mod pattern;
 pub mod reason;
 mod render;
 pub mod resource;
 pub mod rule;
 pub mod secret;
+pub mod size;
 pub mod snapshot;
 pub mod view;
 
@@ -37,5 +40,6 @@ pub use exposed::exposed_name;
 pub use pattern::Pattern;
 pub use reason::Reason;
 pub use rule::{DefinitionKind, Rule, RulePath};
+pub use size::Carried;
 pub use snapshot::{Entry, EntryError, SnapshotHeader, SnapshotVersion};
 pub use view::{Endpoint, EndpointRef, View, ViewPrompt, ViewTool};

@@ -24,6 +24,12 @@ pub struct Rule {
 pub enum RulePath {
     /// Nothing is allowed that no rule names.
     Closed,
+    /// A data plane decides by a snapshot or not at all.
+    Snapshot,
+    /// A request is one of HTTP and of MCP.
+    Protocol,
+    /// What a data plane serves at once has bounds.
+    Bounds,
     /// A field, such as `spec.zone`.
     Field(&'static str),
     /// `spec.grants[N]`
@@ -58,7 +64,13 @@ impl Rule {
     /// Nothing is allowed that no rule names.
     #[must_use]
     pub const fn closed() -> Self {
-        Self { kind: None, name: None, path: RulePath::Closed }
+        Self::own(RulePath::Closed)
+    }
+
+    /// What Portcullis does whatever anybody configures.
+    #[must_use]
+    pub const fn own(path: RulePath) -> Self {
+        Self { kind: None, name: None, path }
     }
 
     /// A place in a resource.
@@ -82,6 +94,9 @@ impl fmt::Display for RulePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("closed"),
+            Self::Snapshot => f.write_str("snapshot"),
+            Self::Protocol => f.write_str("protocol"),
+            Self::Bounds => f.write_str("bounds"),
             Self::Field(field) => f.write_str(field),
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),

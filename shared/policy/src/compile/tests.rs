@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::explain::Question;
 use crate::fixture::{
     NOW, approved, bundle, compile, definition, enter, entry, hash, key, key_as, organisation, server, tool,
     tool_as, uid, with_grants, zone,
@@ -299,7 +300,7 @@ proptest! {
                 prop_assert_eq!(listed.contains(&name), tool.is_ok(), "{} at {:?}", name, endpoint);
                 let prompt = snapshot.decide_prompt(&principal, &view, &name, NOW);
                 prop_assert_eq!(prompts.contains(&name), prompt.is_ok(), "prompt {} at {:?}", name, endpoint);
-                let explained = crate::explain::explain(&snapshot, "k", endpoint, &name, NOW);
+                let explained = crate::explain::explain(&snapshot, &Question::tool("k", endpoint, &name, NOW));
                 match tool {
                     Ok(permit) => {
                         prop_assert_eq!(explained.reason, None);

@@ -43,14 +43,21 @@ impl Ground<'_> {
     }
 }
 
-/// The steps of a decision, in their order.
+/// The steps of a call, in their order. A decision is made from `Key` to `Zone`; what comes before and after is known to the
+/// data plane that serves the call, and foretold by `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// Whether the data plane has anything to decide by.
+    Snapshot,
     /// Whether the key is known, in time and not revoked.
     Key,
     /// Whether the key reaches the endpoint.
     Endpoint,
+    /// Whether the request is one of HTTP and of MCP.
+    Request,
+    /// Whether the data plane has room for one more.
+    Load,
     /// Whether anything has the name.
     Name,
     /// Whether a grant names it.
@@ -61,6 +68,18 @@ pub enum Step {
     Approval,
     /// Whether the server's zone may be reached and allows its data classes.
     Zone,
+    /// Whether the server takes a request of this size.
+    Size,
+    /// Whether there is a place for the audit record, where the zone requires one.
+    Record,
+    /// Whether the server takes one more call at once.
+    Concurrency,
+    /// Whether the server is there and answers.
+    Upstream,
+    /// Whether it answers in time.
+    Timeout,
+    /// Whether its answer is small enough, and can be passed on.
+    Answer,
 }
 
 /// Hears each step.
