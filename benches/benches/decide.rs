@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use organisation::{NOW, Size, compile, entries, key_hash, names};
-use portcullis_policy::EndpointRef;
+use portcullis_policy::{Circumstances, EndpointRef};
 
 const SIZE: Size = Size { servers: 100, tools_per_server: 100, keys: 10_000 };
 /// The key that asks.
@@ -28,24 +28,31 @@ fn decide(c: &mut Criterion) {
         b.iter(|| {
             let principal = snapshot.authenticate(black_box(&hash), NOW)?;
             let view = snapshot.endpoint(&principal, EndpointRef::All)?;
-            snapshot.decide_tool(&principal, &view, black_box(&granted), NOW)
+            snapshot.decide_tool(&principal, &view, black_box(&granted), &Circumstances::at(NOW))
         });
     });
     group.bench_function("permit", |b| {
-        b.iter(|| snapshot.decide_tool(&principal, &view, black_box(&granted), NOW));
+        b.iter(|| snapshot.decide_tool(&principal, &view, black_box(&granted), &Circumstances::at(NOW)));
     });
     group.bench_function("not_granted", |b| {
-        b.iter(|| snapshot.decide_tool(&principal, &view, black_box(&other), NOW));
+        b.iter(|| snapshot.decide_tool(&principal, &view, black_box(&other), &Circumstances::at(NOW)));
     });
     group.bench_function("unknown", |b| {
-        b.iter(|| snapshot.decide_tool(&principal, &view, black_box("nothing_has_this_name"), NOW));
+        b.iter(|| {
+            snapshot.decide_tool(
+                &principal,
+                &view,
+                black_box("nothing_has_this_name"),
+                &Circumstances::at(NOW),
+            )
+        });
     });
     // Different keys in turn, so that not all of it is in the nearest cache.
     let hashes: Vec<_> = (0..SIZE.keys).map(|key| (key_hash(key), names(key, SIZE).0)).collect();
     for (hash, name) in &hashes {
         let permit = snapshot.authenticate(hash, NOW).and_then(|principal| {
             let view = snapshot.endpoint(&principal, EndpointRef::All)?;
-            snapshot.decide_tool(&principal, &view, name, NOW)
+            snapshot.decide_tool(&principal, &view, name, &Circumstances::at(NOW))
         });
         assert!(permit.is_ok());
     }
@@ -57,7 +64,7 @@ fn decide(c: &mut Criterion) {
                 let (hash, name) = next?;
                 let principal = snapshot.authenticate(hash, NOW).ok()?;
                 let view = snapshot.endpoint(&principal, EndpointRef::All).ok()?;
-                snapshot.decide_tool(&principal, &view, name, NOW).ok()
+                snapshot.decide_tool(&principal, &view, name, &Circumstances::at(NOW)).ok()
             },
             BatchSize::SmallInput,
         );

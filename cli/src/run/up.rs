@@ -8,7 +8,7 @@ use portcullis_control_plane as control_plane;
 use portcullis_data_plane as data_plane;
 use portcullis_data_plane::sync::Live;
 use portcullis_policy::resource::Name;
-use portcullis_policy::{EndpointRef, Snapshot};
+use portcullis_policy::{Circumstances, EndpointRef, Snapshot};
 use portcullis_proto::admin::v1 as api;
 use portcullis_seal::token;
 use serde_json::json;
@@ -142,7 +142,7 @@ fn permits_demo(snapshot: &Snapshot, secret: &str) -> bool {
     let Some(hash) = token::hash(token::VIRTUAL_KEY, secret) else { return false };
     let Ok(principal) = snapshot.authenticate(&hash, now) else { return false };
     let Ok(view) = snapshot.endpoint(&principal, EndpointRef::All) else { return false };
-    snapshot.decide_tool(&principal, &view, "demo_echo", now).is_ok()
+    snapshot.decide_tool(&principal, &view, "demo_echo", &Circumstances::at(now)).is_ok()
 }
 
 fn print_demo(mcp_url: &str, secret: &str) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use portcullis_policy::explain::{Question, explain};
 use portcullis_policy::view::EndpointRef;
-use portcullis_policy::{DefinitionKind, Reason, live};
+use portcullis_policy::{Circumstances, DefinitionKind, Reason, live};
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::policy_server::Policy;
 use serde_json::value::RawValue;
@@ -45,9 +45,11 @@ impl Policy for PolicyService {
             endpoint: endpoint(&request.endpoint)?,
             kind: DefinitionKind::Tool,
             name: &request.tool,
-            arguments: arguments(&request.arguments_json)?,
             assume: &assume,
-            now_unix_ms: self.clock.now_unix_ms(),
+            circumstances: Circumstances {
+                arguments: arguments(&request.arguments_json)?,
+                ..Circumstances::at(self.clock.now_unix_ms())
+            },
         };
         let published =
             self.publisher.current().ok_or_else(|| Status::unavailable("nothing is published yet"))?;

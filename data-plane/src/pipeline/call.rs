@@ -15,7 +15,7 @@ use super::flight::Flight;
 use super::limited::Limited;
 use super::record::{Recorder, audit_of};
 use super::relay::{Frame, Interrupt, Interrupted, Relay};
-use super::standing::{Claim, Standing};
+use super::standing::{Arguments, Claim, Standing};
 use super::tokens;
 use super::{Answered, MAX_IN_FLIGHT, Pipeline};
 use crate::ledger::Outcome;
@@ -58,6 +58,7 @@ impl Pipeline {
             self.metrics().denied(Reason::Overloaded);
             return Answered::Reply(answer_of(&admitted, &client, &request, Reason::Overloaded, None));
         };
+        let request = Arc::new(request);
         let decided = self.decide(&admitted, &client, &request).await;
         let prepared = decided.and_then(|(permit, claim)| {
             let params = self.prepare(&admitted, &permit, &client, &request, carried.headers)?;
@@ -105,7 +106,7 @@ impl Pipeline {
         &self,
         admitted: &Arc<Admitted>,
         client: &Arc<Client>,
-        request: &Request,
+        request: &Arc<Request>,
     ) -> Result<(Permit, Claim), Stop> {
         let now = self.clock().unix_ms();
         let (snapshot, principal, view) = (&admitted.snapshot, &admitted.principal, &admitted.view);
@@ -116,16 +117,21 @@ impl Pipeline {
             }
             _ => Reference::Uri(request.uri.clone().ok_or_else(|| missing(request, "uri"))?),
         };
+        let circumstances = admitted.circumstances(now, request.arguments());
+        let arguments = Arguments(Arc::clone(request));
         match (request.method, prompt_or_uri) {
             (Method::ToolsCall, Reference::Name(name)) => {
-                Ok((snapshot.decide_tool(principal, view, &name, now)?, Claim::Tool(name)))
+                let permit = snapshot.decide_tool(principal, view, &name, &circumstances)?;
+                Ok((permit, Claim::Tool(name, arguments)))
             }
             (_, Reference::Name(name)) => {
-                Ok((snapshot.decide_prompt(principal, view, &name, now)?, Claim::Prompt(name)))
+                let permit = snapshot.decide_prompt(principal, view, &name, &circumstances)?;
+                Ok((permit, Claim::Prompt(name, arguments)))
             }
             (_, Reference::Uri(uri)) => {
                 let server = self.locate(admitted, client, &uri).await?;
-                let permit = snapshot.decide_resource(principal, view, server.as_str(), &uri, now)?;
+                let permit =
+                    snapshot.decide_resource(principal, view, server.as_str(), &uri, &circumstances)?;
                 Ok((permit, Claim::Resource(server.to_string(), uri)))
             }
         }
@@ -153,8 +159,7 @@ impl Pipeline {
                 .iter()
                 .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
                 .collect();
-            let arguments = request.params.as_deref().and_then(|params| object::member(params, "arguments"));
-            headers::check_params(headers, &mirrored, arguments).map_err(|fault| {
+            headers::check_params(headers, &mirrored, request.arguments()).map_err(|fault| {
                 Stop::Malformed(respond::header_mismatch(client.era, Some(&request.id), &fault))
             })?;
         }

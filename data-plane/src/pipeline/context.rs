@@ -1,10 +1,12 @@
 //! What is known of one request before its method matters: who, where, when, and what the caller's program says of itself.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use portcullis_mcp::{Era, Method, Params};
-use portcullis_policy::{Principal, Snapshot, View};
+use portcullis_mcp::{Era, Method, Params, object};
+use portcullis_policy::{Circumstances, ClientHint, Principal, Snapshot, View};
 use portcullis_seal::Fingerprint;
 use serde_json::value::RawValue;
 use uuid::{NoContext, Timestamp, Uuid};
@@ -77,10 +79,89 @@ pub struct Admitted {
     pub credential: Fingerprint,
     /// What the caller sees at this endpoint.
     pub view: Arc<View>,
+    /// From where and how it calls.
+    pub standpoint: Standpoint,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// W3C trace context of the request's headers.
     pub trace: Trace,
+}
+
+impl Admitted {
+    /// What a decision about this request knows, at a time and with arguments.
+    #[must_use]
+    pub fn circumstances<'a>(
+        &'a self,
+        now_unix_ms: u64,
+        arguments: Option<&'a RawValue>,
+    ) -> Circumstances<'a> {
+        self.standpoint.circumstances(now_unix_ms, arguments)
+    }
+}
+
+/// What is known of a caller beside its key. It stays the same for as long as what was asked for goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standpoint {
+    /// The address that it calls from.
+    pub network: IpAddr,
+    /// The era of its request.
+    pub era: Era,
+    /// What its program says of itself.
+    pub program: Option<Program>,
+}
+
+/// `clientInfo`, as far as rules read it. Nobody proved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// The longest name or version of a program that is believed to be one, in bytes.
+const MAX_PROGRAM_TEXT: usize = 512;
+
+impl Standpoint {
+    /// With the program that `clientInfo` names. One without a name, or with texts too long to be a name or a version, names
+    /// none.
+    #[must_use]
+    pub fn new(network: IpAddr, era: Era, client_info: Option<&RawValue>) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Info<'a> {
+            #[serde(borrow)]
+            name: Cow<'a, str>,
+            #[serde(borrow, default)]
+            version: Option<Cow<'a, str>>,
+        }
+        let info: Option<Info<'_>> = client_info.and_then(|info| serde_json::from_str(info.get()).ok());
+        let program = info
+            .map(|info| Program { name: info.name.into_owned(), version: info.version.map(Cow::into_owned) })
+            .filter(|program| {
+                program.name.len() <= MAX_PROGRAM_TEXT
+                    && program.version.as_ref().is_none_or(|version| version.len() <= MAX_PROGRAM_TEXT)
+            });
+        // An IPv4 caller of a listener for both families is one of IPv4.
+        Self { network: network.to_canonical(), era, program }
+    }
+
+    /// What a decision knows of a call from here.
+    #[must_use]
+    pub fn circumstances<'a>(
+        &'a self,
+        now_unix_ms: u64,
+        arguments: Option<&'a RawValue>,
+    ) -> Circumstances<'a> {
+        let hint =
+            |program: &'a Program| ClientHint { name: &program.name, version: program.version.as_deref() };
+        Circumstances {
+            now_unix_ms,
+            network: Some(self.network),
+            era: Some(self.era),
+            client: self.program.as_ref().map(hint),
+            arguments,
+        }
+    }
 }
 
 /// W3C trace context, passed on and recorded. Anything that has not its form is left out.
@@ -185,6 +266,12 @@ impl Request {
             params: params.raw.map(ToOwned::to_owned),
         }
     }
+
+    /// `params.arguments`, as they came.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&RawValue> {
+        object::member(self.params.as_deref()?, "arguments")
+    }
 }
 
 /// `{}` as a raw value.
@@ -197,6 +284,31 @@ pub fn empty_object() -> Box<RawValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standpoint_knows_the_program_that_names_itself_and_no_other() {
+        let of = |text: &str| {
+            let info = RawValue::from_string(text.to_owned()).unwrap();
+            Standpoint::new(IpAddr::from([127, 0, 0, 1]), Era::Modern, Some(&info)).program
+        };
+        let program = |name: &str, version: Option<&str>| {
+            Some(Program { name: name.to_owned(), version: version.map(str::to_owned) })
+        };
+        assert_eq!(of(r#"{"name":"ide","version":"1.2"}"#), program("ide", Some("1.2")));
+        assert_eq!(of(r#"{"name":"\u0069de"}"#), program("ide", None));
+        let long = "x".repeat(513);
+        for nobody in ["{}", "[]", r#"{"name":1}"#, r#"{"version":"1"}"#, &format!("{{\"name\":\"{long}\"}}")]
+        {
+            assert_eq!(of(nobody), None, "{nobody}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_caller_is_one_whatever_the_listener_says() {
+        let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
+        let standpoint = Standpoint::new(mapped, Era::Legacy, None);
+        assert_eq!(standpoint.circumstances(1, None).network, Some(IpAddr::from([10, 1, 2, 3])));
+    }
 
     #[test]
     fn only_well_formed_trace_context_is_passed_on() {

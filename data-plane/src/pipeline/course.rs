@@ -29,7 +29,7 @@ pub(super) struct Course {
     pub(super) pipeline: Pipeline,
     pub(super) admitted: Arc<Admitted>,
     pub(super) client: Arc<Client>,
-    pub(super) request: Request,
+    pub(super) request: Arc<Request>,
     pub(super) server: Arc<Server>,
     pub(super) recorder: Option<Recorder>,
     pub(super) _flight: Flight,

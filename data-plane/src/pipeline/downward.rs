@@ -172,7 +172,7 @@ impl Downward {
             &self.admitted.principal,
             &self.admitted.view,
             self.server.as_str(),
-            self.pipeline.clock().unix_ms(),
+            &self.admitted.circumstances(self.pipeline.clock().unix_ms(), None),
         );
         let Ok(permit) = permit else { return };
         if let Err(error) =

@@ -160,8 +160,8 @@ impl Ear {
     async fn open(&self) -> Option<Result<EventStream, crate::upstream::UpstreamError>> {
         let snapshot = self.pipeline.live().load()?;
         let (principal, view) = (&self.admitted.principal, &self.admitted.view);
-        let now = self.pipeline.clock().unix_ms();
-        let permit = snapshot.decide_server(principal, view, self.server.as_str(), now).ok()?;
+        let circumstances = self.admitted.circumstances(self.pipeline.clock().unix_ms(), None);
+        let permit = snapshot.decide_server(principal, view, self.server.as_str(), &circumstances).ok()?;
         // A legacy caller told a legacy server itself, by `resources/subscribe`.
         let seen = permit.server().entry.observed.as_ref();
         let subscribed_by_itself = self.client.era == Era::Legacy && !seen.is_some_and(|seen| seen.modern);

@@ -274,7 +274,8 @@ impl Pipeline {
     ) -> Result<(bytes::Bytes, Era), Fault> {
         let now = self.clock().unix_ms();
         let (principal, view) = (&admitted.principal, &admitted.view);
-        let permit = admitted.snapshot.decide_server(principal, view, server.as_str(), now)?;
+        let circumstances = admitted.circumstances(now, None);
+        let permit = admitted.snapshot.decide_server(principal, view, server.as_str(), &circumstances)?;
         let mut caller = client.caller(admitted);
         let own = recorder.as_ref().and_then(|recorder| recorder.traceparent());
         caller.traceparent = own.or(caller.traceparent);

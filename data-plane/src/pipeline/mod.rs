@@ -28,7 +28,7 @@ use portcullis_mcp::respond::Answer;
 use tokio_util::sync::CancellationToken;
 
 pub use call::Carried;
-pub use context::{Admitted, Arrival, Client, Clock, Request, Trace, empty_object};
+pub use context::{Admitted, Arrival, Client, Clock, Program, Request, Standpoint, Trace, empty_object};
 pub(crate) use downward::is_log_level;
 pub(crate) use feed::{Feed, Wanted};
 pub(crate) use flight::Held;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_policy::{Denial, Snapshot};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::context::{Admitted, Clock};
+use super::context::{Admitted, Clock, Request};
 use crate::sync::Live;
 
 /// A call shorter than this is decided once. What outlives it is watched.
@@ -23,11 +24,22 @@ pub(crate) enum Claim {
     /// To be at the endpoint at all.
     Endpoint,
     /// A tool, by the name at the endpoint.
-    Tool(String),
+    Tool(String, Arguments),
     /// A prompt, likewise.
-    Prompt(String),
+    Prompt(String, Arguments),
     /// A resource of a server.
     Resource(String, String),
+}
+
+/// The arguments of a request, without a copy of them: they may be large, and are seldom looked at again.
+#[derive(Debug, Clone)]
+pub(crate) struct Arguments(pub(super) Arc<Request>);
+
+impl Arguments {
+    /// `params.arguments`, as they came.
+    pub(super) fn get(&self) -> Option<&RawValue> {
+        self.0.arguments()
+    }
 }
 
 /// Watches one permission.
@@ -101,10 +113,17 @@ pub(crate) fn judge(
     let (principal, view) = (&principal, &view);
     match claim {
         Claim::Endpoint => Ok(()),
-        Claim::Tool(name) => snapshot.decide_tool(principal, view, name, now_unix_ms).map(drop),
-        Claim::Prompt(name) => snapshot.decide_prompt(principal, view, name, now_unix_ms).map(drop),
+        Claim::Tool(name, arguments) => {
+            let circumstances = admitted.circumstances(now_unix_ms, arguments.get());
+            snapshot.decide_tool(principal, view, name, &circumstances).map(drop)
+        }
+        Claim::Prompt(name, arguments) => {
+            let circumstances = admitted.circumstances(now_unix_ms, arguments.get());
+            snapshot.decide_prompt(principal, view, name, &circumstances).map(drop)
+        }
         Claim::Resource(server, uri) => {
-            snapshot.decide_resource(principal, view, server, uri, now_unix_ms).map(drop)
+            let circumstances = admitted.circumstances(now_unix_ms, None);
+            snapshot.decide_resource(principal, view, server, uri, &circumstances).map(drop)
         }
     }
 }

@@ -57,8 +57,8 @@ impl Pipeline {
         params: Option<&RawValue>,
     ) {
         let (principal, view) = (&admitted.principal, &admitted.view);
-        let now = self.clock().unix_ms();
-        let permit = admitted.snapshot.decide_server(principal, view, server.name().as_str(), now);
+        let circumstances = admitted.circumstances(self.clock().unix_ms(), None);
+        let permit = admitted.snapshot.decide_server(principal, view, server.name().as_str(), &circumstances);
         let Ok(permit) = permit else { return };
         let note = Call {
             method: Cow::Borrowed(method.as_str()),
@@ -91,7 +91,12 @@ impl Pipeline {
         let server = admitted.snapshot.server_by_uid(&asked.session.server).ok_or(Undeliverable::Unknown)?;
         let permit = admitted
             .snapshot
-            .decide_server(principal, &admitted.view, server.name().as_str(), now)
+            .decide_server(
+                principal,
+                &admitted.view,
+                server.name().as_str(),
+                &admitted.circumstances(now, None),
+            )
             .map_err(Undeliverable::Denied)?;
         let text = std::str::from_utf8(body).map_err(|_| Undeliverable::Unknown)?;
         let message =

@@ -1,16 +1,18 @@
 //! The judgement that comes before any method: door, credential, path, and the form of the HTTP request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode, header, request};
 use portcullis_mcp::headers::{METHOD, PROTOCOL_VERSION};
-use portcullis_mcp::{Era, Method, respond};
+use portcullis_mcp::{Era, Method, era_of_request, respond};
 use portcullis_policy::{Denial, Reason, Rule, Snapshot, View};
+use serde_json::value::RawValue;
 
 use super::answer::{self, HttpAnswer};
 use super::{Gateway, route};
 use crate::authn::{self, Authenticated};
-use crate::pipeline::{Admitted, Arrival, Trace, Unreached};
+use crate::pipeline::{Admitted, Arrival, Standpoint, Trace, Unreached};
 
 /// Bytes of all header names and values together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -23,11 +25,18 @@ pub(super) struct Entered {
     pub(super) caller: Authenticated,
     pub(super) view: Arc<View>,
     pub(super) headers: HeaderMap,
+    /// The address that the request comes from.
+    pub(super) network: IpAddr,
 }
 
 impl Entered {
-    /// The request as the pipeline knows it, when its body was read.
-    pub(super) fn admitted(&self, request_bytes: usize) -> Arc<Admitted> {
+    /// The request as the pipeline knows it, when its body was read and said how, and by which program, it was made.
+    pub(super) fn admitted(
+        &self,
+        request_bytes: usize,
+        era: Era,
+        client_info: Option<&RawValue>,
+    ) -> Arc<Admitted> {
         let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
         Arc::new(Admitted {
             arrival: self.arrival,
@@ -35,6 +44,7 @@ impl Entered {
             principal: Arc::clone(&self.caller.principal),
             credential: self.caller.credential,
             view: Arc::clone(&self.view),
+            standpoint: Standpoint::new(self.network, era, client_info),
             request_bytes: request_bytes as u64,
             trace: Trace::new(text("traceparent"), text("tracestate")),
         })
@@ -43,7 +53,12 @@ impl Entered {
 
 impl Gateway {
     /// Who sends this, and where to. Nobody unknown makes us read a body.
-    pub(super) fn enter(&self, arrival: Arrival, head: request::Parts) -> Result<Entered, Box<HttpAnswer>> {
+    pub(super) fn enter(
+        &self,
+        arrival: Arrival,
+        head: request::Parts,
+        network: IpAddr,
+    ) -> Result<Entered, Box<HttpAnswer>> {
         let metrics = self.pipeline().metrics();
         let away = |reason, answer| {
             metrics.turned_away(reason);
@@ -84,7 +99,7 @@ impl Gateway {
                 answer::status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             );
         }
-        Ok(Entered { arrival, snapshot, caller, view, headers: head.headers })
+        Ok(Entered { arrival, snapshot, caller, view, headers: head.headers, network })
     }
 }
 
@@ -108,7 +123,7 @@ impl Gateway {
                 |method| std::borrow::Cow::Borrowed(method.as_str()),
             ),
             path: head.uri.path(),
-            era: Era::of_request(text(PROTOCOL_VERSION.as_str()), None),
+            era: era_of_request(text(PROTOCOL_VERSION.as_str()), None),
             trace: Trace::new(text("traceparent"), text("tracestate")),
         };
         let asked_of =

@@ -47,7 +47,7 @@ impl Gateway {
                 return self.malformed(answer::of(respond::unsupported_version(Era::Legacy, id, asked)));
             }
         };
-        let admitted = entered.admitted(bytes.len());
+        let admitted = entered.admitted(bytes.len(), Era::Legacy, info_of(session.as_ref()));
         match message {
             Message::Request { id, method, params } => {
                 let client = Arc::new(self.client_of(&admitted, version, session.as_ref(), Some(&params)));
@@ -115,9 +115,9 @@ impl Gateway {
             return self.malformed(answer::of(answer));
         };
         let revision = Revision::negotiate_legacy(&asked);
-        let admitted = entered.admitted(bytes);
-        let endpoint = admitted.view.endpoint().to_string();
         let (info, capabilities) = (member("clientInfo"), member("capabilities"));
+        let admitted = entered.admitted(bytes, Era::Legacy, info);
+        let endpoint = admitted.view.endpoint().to_string();
         let session =
             Session::begin(endpoint, revision.as_str(), info, capabilities, entered.arrival.unix_ms);
         let secrets = self.pipeline().secrets().load();
@@ -280,6 +280,11 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What the program of a session said of itself when it began. Without a session nobody said anything.
+pub(super) fn info_of(session: Option<&Session>) -> Option<&RawValue> {
+    session.and_then(|session| session.info.as_deref())
 }
 
 /// The revision of a request: what its session agreed on, else its header, else the last one without that header.

@@ -20,7 +20,7 @@ mod slot;
 mod standing;
 mod streams;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,12 +104,12 @@ impl Gateway {
     }
 
     /// Answers one request. It never fails: what goes wrong is an answer too.
-    pub async fn handle<B>(&self, request: Request<B>, _peer: SocketAddr) -> Response<Body>
+    pub async fn handle<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let arrival = Arrival::now(self.pipeline().clock());
-        let mut response = match self.serve(arrival, request).await {
+        let mut response = match self.serve(arrival, request, peer.ip()).await {
             Ok(response) => response,
             Err(refusal) => *refusal,
         };
@@ -143,13 +143,14 @@ impl Gateway {
         &self,
         arrival: Arrival,
         request: Request<B>,
+        network: IpAddr,
     ) -> Result<Response<Body>, Box<Response<Body>>>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
         let method = head.method.clone();
-        let entered = self.enter(arrival, head)?;
+        let entered = self.enter(arrival, head, network)?;
         match method {
             Method::POST => {
                 let bytes = match admit::check_post(&entered.headers) {

@@ -54,7 +54,7 @@ impl Gateway {
             let answer = respond::invalid_params(Some(id), "Unknown log level", true);
             return self.malformed(answer::of(answer));
         }
-        let admitted = entered.admitted(bytes);
+        let admitted = entered.admitted(bytes, Era::Modern, params.meta.client_info);
         let client = Arc::new(client_of(&admitted, revision, params));
         let request = Request::new(method, id, params);
         match method {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use portcullis_mcp::headers::PROTOCOL_VERSION;
 use portcullis_mcp::respond;
-use portcullis_mcp::{Era, Message, Meta, Method, message, parse};
+use portcullis_mcp::{Era, Message, Meta, Method, era_of_request, message, parse};
 use portcullis_policy::Reason;
 use serde_json::value::RawValue;
 
@@ -100,7 +100,7 @@ fn era_of(entered: &Entered, message: &Message<'_>) -> Era {
     if initialize {
         return Era::Legacy;
     }
-    Era::of_request(version_header(entered), None)
+    era_of_request(version_header(entered), None)
 }
 
 /// `MCP-Protocol-Version`, if it is readable.

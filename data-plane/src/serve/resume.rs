@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 use portcullis_mcp::headers::{LAST_EVENT_ID, SESSION_ID};
-use portcullis_mcp::respond;
+use portcullis_mcp::{Era, respond};
 
 use super::Gateway;
 use super::admit::{Entered, accepts_events};
 use super::answer::{self, HttpAnswer};
 use super::inflight::Cancellable;
-use super::legacy::version_of;
+use super::legacy::{info_of, version_of};
 use super::slot::{PATIENCE, Slot};
 use super::streams::{Kind, Leave};
 use crate::pipeline::{Admitted, Answered, Carried, Client, Frame, Relay, Request};
@@ -79,11 +79,7 @@ impl Gateway {
         let version = match version_of(entered, session.as_ref()) {
             Ok(version) => version,
             Err(asked) => {
-                return self.malformed(answer::of(respond::unsupported_version(
-                    portcullis_mcp::Era::Legacy,
-                    None,
-                    asked,
-                )));
+                return self.malformed(answer::of(respond::unsupported_version(Era::Legacy, None, asked)));
             }
         };
         let last = entered.headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
@@ -99,7 +95,7 @@ impl Gateway {
                 return self.malformed(answer::of(respond::bad_request(None, words)));
             }
         }
-        let admitted = entered.admitted(0);
+        let admitted = entered.admitted(0, Era::Legacy, info_of(session.as_ref()));
         let client = Arc::new(self.client_of(&admitted, version, session.as_ref(), None));
         self.stand(admitted, client)
     }
@@ -130,7 +126,7 @@ impl Gateway {
 /// Whether a GET or DELETE comes from a caller of an era that has neither.
 fn is_modern(entered: &Entered) -> bool {
     let header = super::post::version_header(entered);
-    portcullis_mcp::Era::of_request(header, None) == portcullis_mcp::Era::Modern
+    portcullis_mcp::era_of_request(header, None) == Era::Modern
 }
 
 /// Tells the client how to come back, where its revision knows of it.

@@ -93,6 +93,7 @@ impl Follow {
                 principal,
                 credential: of.credential,
                 view,
+                standpoint: of.standpoint.clone(),
                 request_bytes: of.request_bytes,
                 trace: of.trace.clone(),
             });

@@ -8,7 +8,9 @@ use portcullis_data_plane::upstream::{
 };
 use portcullis_mcp::Era;
 use portcullis_policy::resource::Uid;
-use portcullis_policy::{EndpointRef, Entry, Permit, Snapshot, SnapshotHeader, SnapshotVersion};
+use portcullis_policy::{
+    Circumstances, EndpointRef, Entry, Permit, Snapshot, SnapshotHeader, SnapshotVersion,
+};
 use portcullis_seal::{Fingerprint, sha256};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -117,8 +119,8 @@ impl World {
         let principal = self.snapshot.authenticate(&hash, 0).unwrap();
         let view = self.snapshot.endpoint(&principal, EndpointRef::Server("server")).unwrap();
         match tool {
-            Some(tool) => self.snapshot.decide_tool(&principal, &view, tool, 0).unwrap(),
-            None => self.snapshot.decide_server(&principal, &view, "server", 0).unwrap(),
+            Some(tool) => self.snapshot.decide_tool(&principal, &view, tool, &Circumstances::at(0)).unwrap(),
+            None => self.snapshot.decide_server(&principal, &view, "server", &Circumstances::at(0)).unwrap(),
         }
     }
 

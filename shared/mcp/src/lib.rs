@@ -27,5 +27,5 @@ pub use envelope::{MalformedMessage, Message, Meta, Params, parse, parse_upstrea
 pub use headers::{HeaderMismatch, HeaderParam};
 pub use methods::Method;
 pub use preflight::check_modern;
-pub use revision::{Era, LEGACY_OFFERED, MODERN_OFFERED, Revision};
+pub use revision::{Era, LEGACY_OFFERED, MODERN_OFFERED, Revision, era_of_request};
 pub use translate::CallerFacts;

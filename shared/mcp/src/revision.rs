@@ -2,43 +2,19 @@
 
 use std::fmt;
 
-/// How a peer speaks: with a handshake and sessions, or statelessly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Era {
-    /// 2026-07-28 and later: version, identity and capabilities travel in `_meta` of every request.
-    Modern,
-    /// 2025-11-25 and earlier: `initialize`, then a session.
-    Legacy,
-}
+pub use portcullis_policy::Era;
 
-impl Era {
-    /// `modern` or `legacy`, as audit records and metrics name it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Modern => "modern",
-            Self::Legacy => "legacy",
-        }
-    }
-
-    /// The era of one request, by the contract: modern if its body or its header names 2026-07-28 or later. A body that names
-    /// something else than a legacy revision is modern too: only modern requests name a version there, and an unknown
-    /// one must be told which there are (2026-07-28, versioning page).
-    ///
-    /// `header` is the value of `MCP-Protocol-Version`, `meta` that of `_meta` key `io.modelcontextprotocol/protocolVersion`.
-    #[must_use]
-    pub fn of_request(header: Option<&str>, meta: Option<&str>) -> Self {
-        if header.is_some_and(names_modern) || meta.is_some_and(is_not_legacy) {
-            Self::Modern
-        } else {
-            Self::Legacy
-        }
-    }
-}
-
-impl fmt::Display for Era {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+/// The era of one request, by the contract: modern if its body or its header names 2026-07-28 or later. A body that names
+/// something else than a legacy revision is modern too: only modern requests name a version there, and an unknown one must be
+/// told which there are (2026-07-28, versioning page).
+///
+/// `header` is the value of `MCP-Protocol-Version`, `meta` that of `_meta` key `io.modelcontextprotocol/protocolVersion`.
+#[must_use]
+pub fn era_of_request(header: Option<&str>, meta: Option<&str>) -> Era {
+    if header.is_some_and(names_modern) || meta.is_some_and(is_not_legacy) {
+        Era::Modern
+    } else {
+        Era::Legacy
     }
 }
 

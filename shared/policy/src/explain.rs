@@ -4,9 +4,9 @@
 mod chain;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::Reason;
+use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::decide::Step;
 use crate::resource::Name;
@@ -25,13 +25,11 @@ pub struct Question<'a> {
     pub kind: DefinitionKind,
     /// The name that this has at the endpoint.
     pub name: &'a str,
-    /// The arguments as they would be sent. Without them nothing that rests on arguments is judged.
-    pub arguments: Option<&'a RawValue>,
     /// What the data plane is taken to meet, of [`crate::live::REASONS`]; any other has no effect. What the call meets first
     /// counts.
     pub assume: &'a [Reason],
-    /// The time of the call, in milliseconds since the Unix epoch.
-    pub now_unix_ms: u64,
+    /// What else is known of the call. What rests on something that is not known is not judged.
+    pub circumstances: Circumstances<'a>,
 }
 
 impl<'a> Question<'a> {
@@ -39,7 +37,7 @@ impl<'a> Question<'a> {
     #[must_use]
     pub const fn tool(key: &'a str, endpoint: EndpointRef<'a>, name: &'a str, now_unix_ms: u64) -> Self {
         let kind = DefinitionKind::Tool;
-        Self { key, endpoint, kind, name, arguments: None, assume: &[], now_unix_ms }
+        Self { key, endpoint, kind, name, assume: &[], circumstances: Circumstances::at(now_unix_ms) }
     }
 }
 

@@ -6,13 +6,14 @@
 //! The way through this crate: [`document`] reads text into [`resource`]s, naming file, line and field of what is wrong;
 //! [`check`] judges a whole set of resources (references, zones, names) as `apply` does; [`snapshot`] is the flat list of
 //! entries that travels, is signed and is stored; [`compile`] turns it, whole or not at all, into the indexed [`Snapshot`];
-//! [`decide`] answers one question from it; [`explain`] is the same run with every step kept; [`size`] and [`live`] say what
+//! [`decide`] answers one question from it, in the [`circumstances`] of one call; [`explain`] is the same run with every step kept; [`size`] and [`live`] say what
 //! holds of a call beyond its decision.
 #![forbid(unsafe_code)]
 
 mod access;
 pub mod address;
 pub mod check;
+pub mod circumstances;
 pub mod compile;
 pub mod decide;
 pub mod document;
@@ -32,6 +33,7 @@ pub mod snapshot;
 pub mod view;
 
 pub use check::{Finding, ResourceSet};
+pub use circumstances::{Circumstances, ClientHint, Era};
 pub use compile::{CompileError, HeaderParam, ParamKind, Principal, Prompt, Server, Snapshot, Tool};
 pub use decide::{Denial, Permit, Permitted, Target};
 pub use document::{Located, Problem, SourceFile};

@@ -33,7 +33,7 @@ fn a_request_is_modern_when_header_or_body_names_a_modern_date() {
         (None, Some("1900-01-01"), Era::Modern),
     ];
     for (header, meta, era) in cases {
-        assert_eq!(Era::of_request(header, meta), era, "{header:?} {meta:?}");
+        assert_eq!(era_of_request(header, meta), era, "{header:?} {meta:?}");
     }
 }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::circumstances::Circumstances;
 use crate::explain::Question;
 use crate::fixture::{
     NOW, approved, bundle, compile, definition, enter, entry, hash, key, key_as, organisation, server, tool,
@@ -95,7 +96,7 @@ fn the_default_zone_is_there_without_an_entry() {
     ])
     .unwrap();
     let (principal, view) = enter(&snapshot, EndpointRef::All);
-    assert!(snapshot.decide_tool(&principal, &view, "s_t", NOW).is_ok());
+    assert!(snapshot.decide_tool(&principal, &view, "s_t", &Circumstances::at(NOW)).is_ok());
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn a_tool_without_a_valid_exposed_name_is_served_at_its_server_alone_and_reporte
     assert!(!names(&all).iter().any(|name| name.contains("odd")));
     let (principal, own) = enter(&snapshot, EndpointRef::Server("github"));
     assert!(names(&own).contains(&"odd name/with slash".to_owned()));
-    assert!(snapshot.decide_tool(&principal, &own, "odd name/with slash", NOW).is_ok());
+    assert!(snapshot.decide_tool(&principal, &own, "odd name/with slash", &Circumstances::at(NOW)).is_ok());
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn a_tool_with_broken_header_annotations_is_left_out_over_http_and_kept_on_stdio
     assert!(snapshot.reports().iter().any(|report| report.contains("tool t of s is left out")));
     let (principal, view) = enter(&snapshot, EndpointRef::All);
     assert!(names(&view).is_empty());
-    let denied = snapshot.decide_tool(&principal, &view, "s_t", NOW).unwrap_err();
+    let denied = snapshot.decide_tool(&principal, &view, "s_t", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!(denied.reason, crate::Reason::ToolNotApproved);
     let mut stdio = http;
     let Some(Entry::Server(server)) = stdio.first_mut() else { panic!("the first entry is the server") };
@@ -296,9 +297,9 @@ proptest! {
             let listed = names(&view);
             let prompts: Vec<String> = view.prompts().iter().map(|prompt| prompt.name.to_string()).collect();
             for name in all_names() {
-                let tool = snapshot.decide_tool(&principal, &view, &name, NOW);
+                let tool = snapshot.decide_tool(&principal, &view, &name, &Circumstances::at(NOW));
                 prop_assert_eq!(listed.contains(&name), tool.is_ok(), "{} at {:?}", name, endpoint);
-                let prompt = snapshot.decide_prompt(&principal, &view, &name, NOW);
+                let prompt = snapshot.decide_prompt(&principal, &view, &name, &Circumstances::at(NOW));
                 prop_assert_eq!(prompts.contains(&name), prompt.is_ok(), "prompt {} at {:?}", name, endpoint);
                 let explained = crate::explain::explain(&snapshot, &Question::tool("k", endpoint, &name, NOW));
                 match tool {
@@ -314,10 +315,10 @@ proptest! {
             }
             for server in SERVERS {
                 let shown = view.servers().iter().any(|shown| shown.name() == *server);
-                let spoken = snapshot.decide_server(&principal, &view, server, NOW).is_ok();
+                let spoken = snapshot.decide_server(&principal, &view, server, &Circumstances::at(NOW)).is_ok();
                 prop_assert_eq!(shown, spoken);
                 let matched = view.resource_patterns(server).iter().any(|pattern| pattern.matches_uri("x://y"));
-                let read = snapshot.decide_resource(&principal, &view, server, "x://y", NOW).is_ok();
+                let read = snapshot.decide_resource(&principal, &view, server, "x://y", &Circumstances::at(NOW)).is_ok();
                 prop_assert_eq!(matched, read);
             }
         }

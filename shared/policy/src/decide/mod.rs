@@ -15,6 +15,7 @@ pub use permit::{Denial, Permit, Permitted, Target};
 use self::judge::{Ground, Refusal, Silent, Steps};
 use crate::Reason;
 use crate::access::Rules;
+use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::compile::model::{Candidate, Principal, Server};
 use crate::resource::Name;
@@ -81,9 +82,9 @@ impl Snapshot {
         principal: &Arc<Principal>,
         view: &View,
         name: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_definition(DefinitionKind::Tool, principal, view, name, now_unix_ms)
+        self.decide_definition(DefinitionKind::Tool, principal, view, name, circumstances)
     }
 
     /// Decides one prompt, by the name that it has at the view's endpoint.
@@ -95,9 +96,9 @@ impl Snapshot {
         principal: &Arc<Principal>,
         view: &View,
         name: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_definition(DefinitionKind::Prompt, principal, view, name, now_unix_ms)
+        self.decide_definition(DefinitionKind::Prompt, principal, view, name, circumstances)
     }
 
     fn decide_definition(
@@ -106,9 +107,9 @@ impl Snapshot {
         principal: &Arc<Principal>,
         view: &View,
         name: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        let asked = self.ask(principal, view, now_unix_ms)?;
+        let asked = self.ask(principal, view, circumstances)?;
         let key = &asked.principal.key_name;
         let place = asked.place();
         let found = resolve(self, place, kind, name, &mut Silent);
@@ -135,9 +136,9 @@ impl Snapshot {
         view: &View,
         server: &str,
         uri: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, now_unix_ms, |rules, place, server| {
+        self.decide_at(principal, view, server, circumstances, |rules, place, server| {
             let grant = judge::resource(rules, place, server, uri, &mut Silent)?;
             Ok((Target::Resource { uri: uri.into() }, grant))
         })
@@ -152,9 +153,9 @@ impl Snapshot {
         principal: &Arc<Principal>,
         view: &View,
         server: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, now_unix_ms, |rules, place, server| {
+        self.decide_at(principal, view, server, circumstances, |rules, place, server| {
             let grant = judge::server(rules, place, server, &mut Silent)?;
             Ok((Target::Server, grant))
         })
@@ -165,10 +166,10 @@ impl Snapshot {
         principal: &Arc<Principal>,
         view: &View,
         server: &str,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
         judge: impl for<'a> FnOnce(&'a Rules, &'a Place, &'a Server) -> Result<(Target, u32), Refusal<'a>>,
     ) -> Result<Permit, Denial> {
-        let asked = self.ask(principal, view, now_unix_ms)?;
+        let asked = self.ask(principal, view, circumstances)?;
         let key = &asked.principal.key_name;
         let Some(server) = self.server(server) else {
             return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
@@ -185,11 +186,11 @@ impl Snapshot {
         &'a self,
         principal: &'a Arc<Principal>,
         view: &'a View,
-        now_unix_ms: u64,
+        circumstances: &Circumstances<'_>,
     ) -> Result<Asked<'a>, Denial> {
         let Some(principal) = self.current_arc(principal) else { return Err(self.gone()) };
         principal
-            .alive(now_unix_ms)
+            .alive(circumstances.now_unix_ms)
             .map_err(|refusal| self.denial(refusal, Some(&principal.key_name), None))?;
         let rules = principal.access.rules(self);
         let view = if view.is_of(rules) {

@@ -127,7 +127,7 @@ fn tools_are_decided_as_the_table_says() {
     for (grants, endpoint, name, expected) in table {
         let snapshot = with_grants(&grants);
         let (principal, view) = enter(&snapshot, endpoint);
-        let decided = snapshot.decide_tool(&principal, &view, name, NOW);
+        let decided = snapshot.decide_tool(&principal, &view, name, &Circumstances::at(NOW));
         let found = match &decided {
             Ok(permit) => Ok(permit.rule().to_string()),
             Err(denial) => Err((denial.reason, denial.rule.to_string())),
@@ -151,11 +151,11 @@ fn tools_are_decided_as_the_table_says() {
 fn a_denial_names_what_was_found_and_nothing_else() {
     let snapshot = with_grants(&json!([{ "server": "vault", "allow": ["*"] }]));
     let (principal, view) = enter(&snapshot, EndpointRef::All);
-    let denied = snapshot.decide_tool(&principal, &view, "vault_open", NOW).unwrap_err();
+    let denied = snapshot.decide_tool(&principal, &view, "vault_open", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!(denied.server.unwrap().as_str(), "vault");
     assert_eq!(denied.tool.as_deref(), Some("open"));
     assert_eq!(denied.zone.unwrap().as_str(), "island");
-    let unknown = snapshot.decide_tool(&principal, &view, "invented", NOW).unwrap_err();
+    let unknown = snapshot.decide_tool(&principal, &view, "invented", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!((unknown.server, unknown.tool, unknown.zone), (None, None, None));
 }
 
@@ -177,7 +177,7 @@ fn prompts_are_decided_like_tools() {
     ] {
         let snapshot = with_grants(&grants);
         let (principal, view) = enter(&snapshot, endpoint);
-        let decided = snapshot.decide_prompt(&principal, &view, name, NOW);
+        let decided = snapshot.decide_prompt(&principal, &view, name, &Circumstances::at(NOW));
         if let Ok(permit) = &decided {
             assert!(matches!(permit.target(), Target::Prompt(prompt) if &*prompt.name == "greet"));
         }
@@ -209,7 +209,7 @@ fn resources_are_decided_by_the_patterns_of_the_grants() {
         (EndpointRef::Bundle("support"), "crm", "crm://about", Err(Reason::ToolNotGranted)),
     ] {
         let (principal, view) = enter(&snapshot, endpoint);
-        let decided = snapshot.decide_resource(&principal, &view, server, uri, NOW);
+        let decided = snapshot.decide_resource(&principal, &view, server, uri, &Circumstances::at(NOW));
         if let Ok(permit) = &decided {
             assert!(matches!(permit.target(), Target::Resource { uri: kept } if &**kept == uri));
             assert_eq!(permit.rule().to_string(), "VirtualKey/k spec.grants[0]");
@@ -235,7 +235,7 @@ fn a_server_may_be_spoken_to_when_anything_of_it_is_granted_and_its_zone_allows(
         (all, "nobody", Err(Reason::ToolUnknown)),
     ] {
         let (principal, view) = enter(&snapshot, endpoint);
-        let decided = snapshot.decide_server(&principal, &view, server, NOW);
+        let decided = snapshot.decide_server(&principal, &view, server, &Circumstances::at(NOW));
         let found = decided.map(|permit| permit.rule().to_string()).map_err(|denial| denial.reason);
         assert_eq!(found, expected.map(str::to_owned), "{server} at {endpoint:?}");
     }
@@ -261,8 +261,9 @@ fn an_endpoint_that_no_grant_reaches_is_as_unknown_as_one_that_is_not_there() {
 fn a_bundle_grant_reaches_the_servers_of_the_bundle_with_its_tools_alone() {
     let snapshot = with_grants(&json!([{ "bundle": "support" }]));
     let (principal, view) = enter(&snapshot, EndpointRef::Server("crm"));
-    assert!(snapshot.decide_tool(&principal, &view, "refund", NOW).is_ok());
-    let denied = snapshot.decide_tool(&principal, &view, "delete_customer", NOW).unwrap_err();
+    assert!(snapshot.decide_tool(&principal, &view, "refund", &Circumstances::at(NOW)).is_ok());
+    let denied =
+        snapshot.decide_tool(&principal, &view, "delete_customer", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!(denied.reason, Reason::ToolNotGranted);
 }
 
@@ -337,8 +338,9 @@ fn a_key_that_expires_while_a_stream_is_open_is_refused_on_it() {
     let grants = json!([{ "server": "crm", "allow": ["*"] }]);
     let snapshot = with_keys(vec![key_as("k", "internal", &grants, &json!({ "expiresAt": time }))]);
     let (principal, view) = enter(&snapshot, EndpointRef::All);
-    assert!(snapshot.decide_tool(&principal, &view, "crm_find", NOW + 999).is_ok());
-    let denied = snapshot.decide_tool(&principal, &view, "crm_find", NOW + 1_000).unwrap_err();
+    assert!(snapshot.decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW + 999)).is_ok());
+    let denied =
+        snapshot.decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW + 1_000)).unwrap_err();
     assert_eq!(denied.reason, Reason::KeyExpired);
 }
 
@@ -346,9 +348,12 @@ fn a_key_that_expires_while_a_stream_is_open_is_refused_on_it() {
 fn principals_and_views_of_an_older_snapshot_are_judged_by_the_newer_one() {
     let old = with_grants(&json!([{ "server": "crm", "allow": ["*"] }]));
     let (principal, view) = enter(&old, EndpointRef::All);
-    assert!(old.decide_tool(&principal, &view, "crm_find", NOW).is_ok());
+    assert!(old.decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW)).is_ok());
     let decide = |snapshot: &Snapshot| {
-        snapshot.decide_tool(&principal, &view, "crm_find", NOW).map(|_| ()).map_err(|denial| denial.reason)
+        snapshot
+            .decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW))
+            .map(|_| ())
+            .map_err(|denial| denial.reason)
     };
     // The grant is gone.
     assert_eq!(decide(&with_grants(&json!([]))), Err(Reason::ToolNotGranted));
@@ -364,12 +369,12 @@ fn principals_and_views_of_an_older_snapshot_are_judged_by_the_newer_one() {
     // Nothing changed for it: the permit is the new snapshot's.
     let same =
         with_grants(&json!([{ "server": "crm", "allow": ["*"] }, { "server": "github", "allow": ["*"] }]));
-    let permit = same.decide_tool(&principal, &view, "github_search", NOW).unwrap();
+    let permit = same.decide_tool(&principal, &view, "github_search", &Circumstances::at(NOW)).unwrap();
     assert!(!Arc::ptr_eq(permit.principal(), &principal));
     // An endpoint that is no longer reached.
     let bundled = with_grants(&json!([{ "bundle": "support" }]));
     let (principal, view) = enter(&bundled, EndpointRef::Bundle("support"));
-    let denied = old.decide_tool(&principal, &view, "crm_find", NOW).unwrap_err();
+    let denied = old.decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!(denied.reason, Reason::UnknownEndpoint);
 }
 
@@ -377,7 +382,7 @@ fn principals_and_views_of_an_older_snapshot_are_judged_by_the_newer_one() {
 fn an_exception_that_cannot_be_read_leaves_out_everything() {
     let snapshot = with_grants(&json!([{ "server": "crm", "allow": ["*"], "except": [""] }]));
     let (principal, view) = enter(&snapshot, EndpointRef::All);
-    let denied = snapshot.decide_tool(&principal, &view, "crm_find", NOW).unwrap_err();
+    let denied = snapshot.decide_tool(&principal, &view, "crm_find", &Circumstances::at(NOW)).unwrap_err();
     assert_eq!(denied.reason, Reason::ToolNotGranted);
 }
 
@@ -389,7 +394,8 @@ fn the_audit_mode_of_the_servers_zone_is_in_the_permit() {
     entries.push(key("k", "internal", &json!([{ "bundle": "support" }])));
     let snapshot = crate::fixture::compile(entries).unwrap();
     let (principal, view) = enter(&snapshot, EndpointRef::All);
-    let audit = |name: &str| snapshot.decide_tool(&principal, &view, name, NOW).unwrap().audit();
+    let audit =
+        |name: &str| snapshot.decide_tool(&principal, &view, name, &Circumstances::at(NOW)).unwrap().audit();
     assert_eq!(audit("crm_find"), crate::resource::AuditMode::BestEffort);
     assert_eq!(audit("github_search"), crate::resource::AuditMode::Required);
 }

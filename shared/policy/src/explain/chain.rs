@@ -100,7 +100,7 @@ impl<'a> Chain<'a> {
         };
         let key = &principal.key_name;
         self.key = Some(key.clone());
-        if let Err((reason, ground)) = principal.alive(self.question.now_unix_ms) {
+        if let Err((reason, ground)) = principal.alive(self.question.circumstances.now_unix_ms) {
             self.step(Step::Key, false, ground, || match reason {
                 Reason::KeyRevoked => "the key was revoked".to_owned(),
                 _ => "the key's time is over".to_owned(),
@@ -134,7 +134,7 @@ impl<'a> Chain<'a> {
         let met = live::met(Reason::ArgumentsInvalid, Some(server));
         let rule = met.rule.unwrap_or_else(Rule::closed);
         let most = limits.max_request_bytes;
-        let Some(arguments) = self.question.arguments else {
+        let Some(arguments) = self.question.circumstances.arguments else {
             self.push(
                 Step::Size,
                 Outcome::Live,

@@ -1,4 +1,5 @@
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::*;
 use crate::fixture::{NOW, compile, hash, key_as, organisation, with_keys};
@@ -93,7 +94,7 @@ fn every_reason_is_explained_as_it_is_decided_with_the_step_that_failed() {
         // What decide says, on the way that a call takes.
         let decided = snapshot.authenticate(&hash(key), NOW).and_then(|principal| {
             let view = snapshot.endpoint(&principal, endpoint)?;
-            snapshot.decide_tool(&principal, &view, tool, NOW)
+            snapshot.decide_tool(&principal, &view, tool, &Circumstances::at(NOW))
         });
         let (decided_reason, rule) = match decided {
             Ok(permit) => (None, permit.rule().clone()),
@@ -185,8 +186,9 @@ fn arguments_are_judged_by_the_size_that_the_server_takes() {
     {
         let text = format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         let arguments: &RawValue = serde_json::from_str(&text).unwrap();
-        let question = Question::tool("k", EndpointRef::All, "crm_find", NOW);
-        let explained = explain(&snapshot, &Question { arguments: Some(arguments), ..question });
+        let circumstances = Circumstances { arguments: Some(arguments), ..Circumstances::at(NOW) };
+        let question = Question { circumstances, ..Question::tool("k", EndpointRef::All, "crm_find", NOW) };
+        let explained = explain(&snapshot, &question);
         assert_eq!(explained.reason, reason);
         let size = explained.steps.iter().find(|step| step.step == Step::Size).unwrap();
         assert_eq!(size.outcome, outcome);
