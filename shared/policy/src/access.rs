@@ -3,7 +3,7 @@
 //! Shared between keys with equal grants and zone, and made when the first of them calls: with 100,000 keys most of this is
 //! never needed between two snapshots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::compile::Snapshot;
@@ -101,24 +101,44 @@ impl Rules {
         self.by_uid.get(&uid).and_then(|at| self.servers.get(*at))
     }
 
-    fn new(zone: &Name, grants: &[Grant], snapshot: &Snapshot) -> Self {
+    /// Follows grants. With `only`, what they say of other servers than these is left out: who asks about one server for
+    /// every key does not read all that all keys are granted.
+    pub(crate) fn new(
+        zone: &Name,
+        grants: &[Grant],
+        snapshot: &Snapshot,
+        only: Option<&HashSet<Uid>>,
+    ) -> Self {
+        let asked = |uid: &Uid| only.is_none_or(|only| only.contains(uid));
         let mut found: HashMap<Uid, ServerRules> = HashMap::new();
         let mut bundles = HashMap::new();
         for (at, grant) in (0..).zip(grants) {
             match grant {
                 Grant::Bundle(grant) => {
                     let Some(bundle) = snapshot.bundle(&grant.bundle) else { continue };
-                    for (uid, members) in &bundle.members {
+                    let mut take = |uid: Uid, members: &[(u32, Arc<Selection>)]| {
                         let selections = members.iter().filter(|(_, selection)| !selection.is_empty());
                         for (_, selection) in selections {
-                            let Some(rules) = rules_of(&mut found, snapshot, *uid, at) else { continue };
+                            let Some(rules) = rules_of(&mut found, snapshot, uid, at) else { continue };
                             rules.tools.push((at, Arc::clone(selection)));
                         }
+                    };
+                    match only.filter(|only| only.len() < bundle.members.len()) {
+                        Some(only) => only
+                            .iter()
+                            .filter_map(|uid| Some((uid, bundle.members.get(uid)?)))
+                            .for_each(|(uid, members)| take(*uid, members)),
+                        None => bundle
+                            .members
+                            .iter()
+                            .filter(|(uid, _)| asked(uid))
+                            .for_each(|(uid, members)| take(*uid, members)),
                     }
                     bundles.entry(grant.bundle.clone()).or_insert_with(|| (at, Arc::clone(bundle)));
                 }
                 Grant::Server(grant) => {
-                    let Some(server) = snapshot.server(grant.server.as_str()) else { continue };
+                    let found_server = snapshot.server(grant.server.as_str());
+                    let Some(server) = found_server.filter(|server| asked(&server.uid())) else { continue };
                     let tools = Selection::new(&grant.allow, &grant.except);
                     let (prompts, _) = PatternSet::new(&grant.prompts);
                     let resources: Vec<Pattern> =
@@ -186,7 +206,7 @@ impl Access {
 
     fn made(&self, snapshot: &Snapshot) -> &Made {
         self.made.get_or_init(|| {
-            let rules = Rules::new(&self.zone, &self.grants, snapshot);
+            let rules = Rules::new(&self.zone, &self.grants, snapshot, None);
             let bundles = rules.bundles.keys().map(|name| (name.clone(), OnceLock::new())).collect();
             let servers =
                 rules.servers.iter().map(|s| (s.offer.server.name().clone(), OnceLock::new())).collect();
@@ -197,6 +217,15 @@ impl Access {
     /// The rules, made from the snapshot that this access belongs to.
     pub(crate) fn rules(&self, snapshot: &Snapshot) -> &Arc<Rules> {
         &self.made(snapshot).rules
+    }
+
+    /// What of the rules speaks of these servers, made for one question and not kept: asked for every key, what all of them
+    /// are granted would stay in memory.
+    pub(crate) fn rules_about(&self, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Arc<Rules> {
+        match self.made.get() {
+            Some(made) => Arc::clone(&made.rules),
+            None => Arc::new(Rules::new(&self.zone, &self.grants, snapshot, only)),
+        }
     }
 
     pub(crate) fn all(&self, snapshot: &Snapshot) -> Arc<View> {

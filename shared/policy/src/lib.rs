@@ -6,8 +6,8 @@
 //! The way through this crate: [`document`] reads text into [`resource`]s, naming file, line and field of what is wrong;
 //! [`check`] judges a whole set of resources (references, zones, names) as `apply` does; [`snapshot`] is the flat list of
 //! entries that travels, is signed and is stored; [`compile`] turns it, whole or not at all, into the indexed [`Snapshot`];
-//! [`decide`] answers one question from it, in the [`circumstances`] of one call; [`explain`] is the same run with every step kept; [`size`] and [`live`] say what
-//! holds of a call beyond its decision.
+//! [`decide`] answers one question from it, in the [`circumstances`] of one call; [`explain`] is the same run with every step
+//! kept; [`reach`] asks it of everybody and everything; [`size`] and [`live`] say what holds of a call beyond its decision.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -23,6 +23,7 @@ pub mod exposed;
 pub(crate) mod fixture;
 pub mod live;
 pub mod pattern;
+pub mod reach;
 pub mod reason;
 mod render;
 pub mod resource;

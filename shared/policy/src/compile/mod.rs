@@ -112,6 +112,16 @@ impl Snapshot {
         self.offers.get(&uid)
     }
 
+    /// Every server with what it offers, in no order.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
+        self.offers.values()
+    }
+
+    /// Every bundle, in no order.
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = &Arc<Bundle>> {
+        self.bundles.values()
+    }
+
     pub(crate) fn bundle(&self, name: &Name) -> Option<&Arc<Bundle>> {
         self.bundles.get(name)
     }

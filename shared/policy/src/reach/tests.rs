@@ -1,0 +1,357 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::compare::{Bounds, compare};
+use super::*;
+use crate::circumstances::Circumstances;
+use crate::compile::Snapshot;
+use crate::fixture::{
+    NOW, approved, bundle, compile as compiled, key, key_as, organisation, prompt, server, tool, tool_as,
+    with_keys, zone,
+};
+use crate::snapshot::Entry;
+use crate::view::EndpointRef;
+
+fn names(list: &[WhoReaches]) -> Vec<String> {
+    let line = |one: &WhoReaches| {
+        let why = one.reason.map_or_else(|| one.via.clone().unwrap_or_default(), |reason| reason.to_string());
+        format!("{}: {why} by {}", one.caller.key, one.rule)
+    };
+    list.iter().map(line).collect()
+}
+
+#[test]
+fn every_key_that_reaches_a_tool_is_named_with_its_grant_and_others_with_what_denies_them() {
+    let snapshot = with_keys(vec![
+        key("by-name", "internal", &json!([{ "server": "crm", "allow": ["refund"] }])),
+        key(
+            "by-bundle",
+            "internal",
+            &json!([{ "server": "github", "allow": ["*"] }, { "bundle": "support" }]),
+        ),
+        key("elsewhere", "island", &json!([{ "bundle": "support" }])),
+        key("nothing", "internal", &json!([])),
+        key_as(
+            "over",
+            "internal",
+            &json!([{ "bundle": "support" }]),
+            &json!({ "expiresAt": "2020-01-01T00:00:00Z" }),
+        ),
+        key_as("revoked", "internal", &json!([{ "bundle": "support" }]), &json!({ "revoked": true })),
+    ]);
+    for name in ["crm_refund", "crm/refund"] {
+        let reach = snapshot.who_can(DefinitionKind::Tool, name, NOW).unwrap();
+        assert_eq!((reach.thing.server.as_str(), &*reach.thing.name), ("crm", "refund"));
+        assert_eq!(
+            names(&reach.items),
+            [
+                "by-bundle: bundle support by VirtualKey/by-bundle spec.grants[1]",
+                "by-name: server crm by VirtualKey/by-name spec.grants[0]",
+            ]
+        );
+        assert_eq!(
+            names(&reach.denied),
+            [
+                "elsewhere: zone_denied by TrustZone/internal spec.reachableFrom",
+                "over: key_expired by VirtualKey/over spec.expiresAt",
+                "revoked: key_revoked by VirtualKey/revoked status.revoked",
+            ]
+        );
+        assert_eq!(reach.not_granted, 1);
+    }
+    let waiting = snapshot.who_can(DefinitionKind::Tool, "crm_waiting", NOW).unwrap();
+    assert_eq!(waiting.state, DefinitionStanding::Pending);
+    assert!(waiting.items.is_empty());
+    let unknown = snapshot.who_can(DefinitionKind::Tool, "crm_nothing", NOW).unwrap_err();
+    assert!(unknown.to_string().starts_with("no tool is named \"crm_nothing\""), "{unknown}");
+    assert!(snapshot.who_can(DefinitionKind::Tool, "nowhere/refund", NOW).is_err());
+}
+
+#[test]
+fn a_key_is_told_what_it_reaches_under_which_names_and_what_stands_in_the_way() {
+    let grants = json!([
+        { "bundle": "support" },
+        { "server": "github", "allow": ["odd*", "secret_source"], "resources": ["repo://*"] },
+        { "server": "crm", "prompts": ["*"] },
+        { "server": "vault", "resources": ["safe://*"] },
+    ]);
+    let snapshot = with_keys(vec![key("k", "internal", &grants)]);
+    let reach = snapshot.what_can("k", NOW).unwrap();
+    let line = |one: &Reached| {
+        let at: Vec<String> = one.endpoints.iter().map(|(path, name)| format!("{path}={name}")).collect();
+        format!(
+            "{:?} {}/{} {} [{}]",
+            one.thing.kind,
+            one.thing.server,
+            one.thing.name,
+            one.rule,
+            at.join(" ")
+        )
+    };
+    assert_eq!(
+        reach.items.iter().map(line).collect::<Vec<_>>(),
+        [
+            "Tool crm/find VirtualKey/k spec.grants[0] [/bundles/support/mcp=crm_find /mcp=crm_find /servers/crm/mcp=find]",
+            "Tool crm/refund VirtualKey/k spec.grants[0] [/bundles/support/mcp=crm_refund /mcp=crm_refund /servers/crm/mcp=refund]",
+            "Tool github/create_issue VirtualKey/k spec.grants[0] [/bundles/support/mcp=new-issue /mcp=new-issue /servers/github/mcp=create_issue]",
+            "Tool github/odd name/with slash VirtualKey/k spec.grants[1] [/servers/github/mcp=odd name/with slash]",
+            "Tool github/search VirtualKey/k spec.grants[0] [/bundles/support/mcp=github_search /mcp=github_search /servers/github/mcp=search]",
+            "Prompt crm/greet VirtualKey/k spec.grants[2] [/mcp=crm_greet /servers/crm/mcp=greet]",
+            "Resources github/repo://* VirtualKey/k spec.grants[1] [/mcp=repo://* /servers/github/mcp=repo://*]",
+        ]
+    );
+    let denied = |one: &Reached| format!("{} {}/{}", one.reason.unwrap(), one.thing.server, one.thing.name);
+    assert_eq!(
+        reach.denied.iter().map(denied).collect::<Vec<_>>(),
+        [
+            "tool_quarantined crm/drifted",
+            "tool_not_approved crm/waiting",
+            "zone_denied github/secret_source",
+            "tool_not_approved crm/draft",
+            "zone_denied vault/safe://*",
+        ]
+    );
+    assert!(snapshot.what_can("nobody", NOW).is_none());
+}
+
+#[test]
+fn a_key_that_opens_nothing_reaches_nothing() {
+    let over = json!({ "expiresAt": "2020-01-01T00:00:00Z" });
+    let snapshot = with_keys(vec![key_as("k", "internal", &json!([{ "bundle": "support" }]), &over)]);
+    let reach = snapshot.what_can("k", NOW).unwrap();
+    assert!(reach.items.is_empty());
+    assert_eq!(reach.closed.unwrap().reason, Reason::KeyExpired);
+    assert!(reach.denied.iter().all(|one| one.reason == Some(Reason::KeyExpired)));
+    assert_eq!(reach.denied.len(), 6, "all that the bundle holds");
+}
+
+fn told(difference: &Difference) -> Vec<String> {
+    let line = |shift: &Shift| {
+        let keys: Vec<&str> = shift.keys.iter().map(Name::as_str).collect();
+        let gains = shift.gains.iter().map(|thing| format!("+{}/{}", thing.server, thing.name));
+        let losses = shift
+            .losses
+            .iter()
+            .map(|lost| format!("-{}/{} {}", lost.thing.server, lost.thing.name, lost.reason));
+        format!("{}: {}", keys.join(","), gains.chain(losses).collect::<Vec<_>>().join(" "))
+    };
+    difference.keys.iter().map(line).collect()
+}
+
+/// The organisation, with something of it replaced or added by kind and id.
+fn changed(keys: &[Entry], change: Vec<Entry>) -> Snapshot {
+    let same = |a: &Entry, b: &Entry| a.kind() == b.kind() && a.id() == b.id();
+    let kept = organisation().into_iter().chain(keys.iter().cloned());
+    let kept = kept.filter(|entry| !change.iter().any(|new| same(entry, new))).collect::<Vec<_>>();
+    compiled(kept.into_iter().chain(change).collect()).unwrap()
+}
+
+#[test]
+fn moving_a_server_says_who_loses_and_who_gains_it() {
+    let grants = json!([{ "server": "crm", "allow": ["find", "refund"] }]);
+    let keys = ["a", "b"]
+        .map(|name| key(name, "internal", &grants))
+        .into_iter()
+        .chain([key("c", "island", &grants)]);
+    let keys: Vec<Entry> = keys.collect();
+    let (old, new) = (changed(&keys, vec![]), changed(&keys, vec![server("crm", "island", &[])]));
+    let difference = compare(&old, &new, NOW, Bounds::SHORT);
+    assert_eq!(
+        told(&difference),
+        ["a,b: -crm/find zone_denied -crm/refund zone_denied", "c: +crm/find +crm/refund"]
+    );
+    let rule = difference.keys[0].losses[0].rule.as_ref().unwrap();
+    assert_eq!(rule.to_string(), "TrustZone/island spec.reachableFrom");
+    assert_eq!(difference.losses, Counts { keys: 2, things: 2, pairs: 4 });
+    assert_eq!(difference.gains, Counts { keys: 1, things: 2, pairs: 2 });
+    assert!(compare(&old, &old, NOW, Bounds::SHORT).is_empty());
+}
+
+#[test]
+fn what_stands_otherwise_and_what_cannot_be_served_is_told() {
+    let broken = approved(&json!({ "name": "find", "inputSchema": { "type": "object", "properties": {
+        "a": { "type": "string", "x-mcp-header": "not a header" } } } }));
+    let old = changed(&[], vec![]);
+    let new = changed(
+        &[],
+        vec![
+            tool_as("crm", "find", &broken, &json!({})),
+            tool_as("crm", "refund", &json!("pending"), &json!({})),
+            tool_as("github", "search", &approved(&json!({ "name": "search" })), &json!({ "alias": "look" })),
+            tool_as("crm", "fresh", &json!("pending"), &json!({})),
+        ],
+    );
+    let difference = compare(&old, &new, NOW, Bounds::SHORT);
+    let line = |one: &StateChange| {
+        format!("{} {:?}->{:?} {:?}", one.thing.name, one.before, one.after, one.was_exposed)
+    };
+    assert_eq!(
+        difference.states.iter().map(line).collect::<Vec<_>>(),
+        [
+            "find Some(Approved)->Some(Invalid) None",
+            "fresh None->Some(Pending) None",
+            "refund Some(Approved)->Some(Pending) None",
+            "search Some(Approved)->Some(Approved) Some(\"github_search\")",
+        ]
+    );
+    assert_eq!(difference.unserved.len(), 1);
+    assert!(difference.unserved[0].contains("tool find of crm is left out"), "{:?}", difference.unserved);
+}
+
+#[test]
+fn names_are_bounded_and_counts_are_not() {
+    let tools: Vec<Entry> = (0..50).map(|at| tool("crm", &format!("more-{at:02}"))).collect();
+    let keys: Vec<Entry> = (0..30)
+        .map(|at| key(&format!("k-{at:02}"), "internal", &json!([{ "server": "crm", "allow": ["more-*"] }])))
+        .collect();
+    let (old, new) = (changed(&keys, vec![]), changed(&keys, tools));
+    let difference = compare(&old, &new, NOW, Bounds { each: 3, total: 8 });
+    assert_eq!(difference.gains, Counts { keys: 30, things: 50, pairs: 1500 });
+    let shift = &difference.keys[0];
+    assert_eq!((shift.key_count, shift.keys.len(), shift.gain_count, shift.gains.len()), (30, 3, 50, 3));
+    assert_eq!((difference.states.len(), difference.more_states), (2, 48));
+}
+
+const ZONES: &[&str] = &["internal", "vendor", "island"];
+const SERVERS: &[&str] = &["crm", "github", "vault"];
+
+/// An organisation of a few servers, zones, bundles and keys, drawn at random.
+fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
+    let tools = ["find", "refund", "search", "open"];
+    let state = prop_oneof![
+        4 => Just("approved"), 1 => Just("pending"), 1 => Just("quarantined"), 1 => Just("absent")
+    ];
+    let servers = prop::collection::vec(
+        (prop::sample::select(ZONES), prop::collection::vec(state, tools.len()), any::<bool>()),
+        3,
+    );
+    let reach = prop::collection::vec(prop::sample::subsequence(ZONES, 0..=2), ZONES.len());
+    let pattern = prop::sample::select(&["*", "find", "re*", "search", "open", "?pen"][..]);
+    let patterns = move || prop::collection::vec(pattern.clone(), 0..3);
+    let member = (prop::sample::select(SERVERS), patterns(), patterns());
+    let bundles = prop::collection::vec(prop::collection::vec(member.clone(), 0..3), 2);
+    let grant = prop_oneof![
+        prop::sample::select(&["first", "second"][..]).prop_map(|name| json!({ "bundle": name })),
+        (member, any::<bool>()).prop_map(|((name, allow, except), more)| {
+            let more = if more { json!(["*"]) } else { json!([]) };
+            json!({ "server": name, "allow": allow, "except": except, "prompts": more, "resources": more })
+        }),
+    ];
+    let keys = prop::collection::vec(
+        prop::option::weighted(
+            0.8,
+            (prop::sample::select(ZONES), prop::collection::vec(grant, 0..3), prop::bool::weighted(0.1)),
+        ),
+        4,
+    );
+    (servers, reach, bundles, keys).prop_map(move |(servers, reach, bundles, keys)| {
+        let mut entries: Vec<Entry> =
+            ZONES.iter().zip(&reach).map(|(name, from)| zone(name, from, &["*"])).collect();
+        for (name, (zone, states, prompts)) in SERVERS.iter().zip(servers) {
+            entries.push(server(name, zone, &[]));
+            for (tool_name, state) in tools.iter().zip(states) {
+                match state {
+                    "absent" => {}
+                    "approved" => entries.push(tool(name, tool_name)),
+                    state => entries.push(tool_as(name, tool_name, &json!(state), &json!({}))),
+                }
+            }
+            if prompts {
+                entries.push(prompt(name, "greet"));
+            }
+        }
+        for (name, members) in ["first", "second"].iter().zip(bundles) {
+            let members: Vec<_> = members
+                .into_iter()
+                .map(|(server, allow, except)| json!({ "server": server, "allow": allow, "except": except }))
+                .collect();
+            entries.push(bundle(name, &json!(members)));
+        }
+        for (at, drawn) in keys.into_iter().enumerate() {
+            if let Some((zone, grants, revoked)) = drawn {
+                let more = json!({ "revoked": revoked });
+                entries.push(key_as(&format!("key-{at}"), zone, &json!(grants), &more));
+            }
+        }
+        entries
+    })
+}
+
+/// Everything that decisions permit: each key at each server's endpoint, for each name that either snapshot knows.
+fn brute_force(snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut permitted = BTreeSet::new();
+    for principal in snapshot.keys() {
+        for server in SERVERS.iter().copied() {
+            let Ok(view) = snapshot.endpoint(principal, EndpointRef::Server(server)) else { continue };
+            let key = &principal.key_name;
+            for name in ["find", "refund", "search", "open"] {
+                if snapshot.decide_tool(principal, &view, name, &Circumstances::at(NOW)).is_ok() {
+                    permitted.insert(format!("{key} {server}/{name}"));
+                }
+            }
+            if snapshot.decide_prompt(principal, &view, "greet", &Circumstances::at(NOW)).is_ok() {
+                permitted.insert(format!("{key} {server}/greet"));
+            }
+            if snapshot.decide_resource(principal, &view, server, "any://thing", &Circumstances::at(NOW)).is_ok() {
+                permitted.insert(format!("{key} {server}/*"));
+            }
+        }
+    }
+    permitted
+}
+
+proptest! {
+    #[test]
+    fn gains_and_losses_are_the_difference_of_all_decisions(
+        before in any_organisation(), after in any_organisation(), mix in any::<u8>(),
+    ) {
+        // Often only some kinds change, so that most of what is compared stays.
+        let place = |entry: &Entry| 1_u8 << (crate::snapshot::kind_order(entry.kind()).unwrap() % 8);
+        let taken = |entry: &Entry| mix & place(entry) != 0;
+        // Tools belong to their servers by uid, which both have; a kind is taken whole from one of them.
+        let mixed: Vec<Entry> = after.iter().filter(|e| taken(e)).chain(before.iter().filter(|e| !taken(e))).cloned().collect();
+        let (old, new) = (compiled(before).unwrap(), compiled(mixed).unwrap());
+        let difference = compare(&old, &new, NOW, Bounds::FULL);
+        let mut gains = BTreeSet::new();
+        let mut losses = BTreeSet::new();
+        for shift in &difference.keys {
+            for key in &shift.keys {
+                gains.extend(shift.gains.iter().map(|thing| format!("{key} {}/{}", thing.server, thing.name)));
+                losses.extend(shift.losses.iter().map(|lost| format!("{key} {}/{}", lost.thing.server, lost.thing.name)));
+            }
+        }
+        let (had, has) = (brute_force(&old), brute_force(&new));
+        prop_assert_eq!(&gains, &has.difference(&had).cloned().collect::<BTreeSet<_>>());
+        prop_assert_eq!(&losses, &had.difference(&has).cloned().collect::<BTreeSet<_>>());
+        prop_assert_eq!(difference.gains.pairs, gains.len());
+        prop_assert_eq!(difference.losses.pairs, losses.len());
+        prop_assert_eq!(difference.more_keys, 0);
+    }
+
+    #[test]
+    fn who_and_what_name_exactly_what_is_permitted(entries in any_organisation()) {
+        let snapshot = compiled(entries).unwrap();
+        let permitted = brute_force(&snapshot);
+        let mut by_key = BTreeSet::new();
+        for principal in snapshot.keys() {
+            let key = &principal.key_name;
+            let reach = snapshot.what_can(key.as_str(), NOW).unwrap();
+            by_key.extend(reach.items.iter().map(|one| format!("{key} {}/{}", one.thing.server, one.thing.name)));
+        }
+        prop_assert_eq!(&by_key, &permitted);
+        let mut by_tool = BTreeSet::new();
+        for server in SERVERS.iter().copied() {
+            for (kind, name) in [
+                (DefinitionKind::Tool, "find"), (DefinitionKind::Tool, "refund"), (DefinitionKind::Tool, "search"),
+                (DefinitionKind::Tool, "open"), (DefinitionKind::Prompt, "greet"),
+            ] {
+                let Ok(reach) = snapshot.who_can(kind, &format!("{server}/{name}"), NOW) else { continue };
+                by_tool.extend(reach.items.iter().map(|one| format!("{} {server}/{name}", one.caller.key)));
+            }
+        }
+        let definitions: BTreeSet<String> = permitted.into_iter().filter(|line| !line.ends_with("/*")).collect();
+        prop_assert_eq!(by_tool, definitions);
+    }
+}
