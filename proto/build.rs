@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "portcullis/admin/v1/keys.proto",
     "portcullis/admin/v1/approvals.proto",
     "portcullis/admin/v1/operations.proto",
+    "portcullis/admin/v1/reach.proto",
     "portcullis/config/v1/distribution.proto",
 ];
 

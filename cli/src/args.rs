@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Delete(DeleteArgs),
     /// List changes, the newest first.
     History(HistoryArgs),
+    /// Make a new version that equals an old one.
+    Rollback(RollbackArgs),
     /// Create, rotate and revoke the secrets of virtual keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -49,6 +51,10 @@ pub(crate) enum Command {
     Deny(DecideArgs),
     /// Say why a call is permitted or denied, step by step.
     Explain(ExplainArgs),
+    /// List the keys that reach a tool, and by which grant.
+    WhoCan(WhoCanArgs),
+    /// List the tools, prompts and resources that a key reaches, and by which grant.
+    WhatCan(WhatCanArgs),
     /// List data planes and manage their tokens.
     #[command(subcommand)]
     Planes(PlanesCommand),
@@ -131,13 +137,23 @@ pub(crate) struct SourceArgs {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// How much of what would change for callers is told by name.
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    /// Name all that would gain or lose something, instead of the first few.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
-    /// Validate, print what would change, change nothing.
+    /// Validate, print what would change and for whom, change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
     #[command(flatten)]
     pub(crate) why: MessageArgs,
     #[command(flatten)]
@@ -148,6 +164,8 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }
@@ -196,6 +214,22 @@ pub(crate) struct HistoryArgs {
     /// At most so many.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The version, as `history` lists it.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) version: u64,
+    /// Validate, print what would change and for whom, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
+    #[command(flatten)]
+    pub(crate) why: MessageArgs,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }
@@ -314,6 +348,31 @@ pub(crate) struct ExplainArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhoCanArgs {
+    /// The tool: its name at /mcp, such as crm_find, or SERVER/NAME with the upstream's own.
+    pub(crate) tool: String,
+    /// The name is a prompt's.
+    #[arg(long)]
+    pub(crate) prompt: bool,
+    /// List the keys as well that are granted it and kept from it, with the reason.
+    #[arg(long)]
+    pub(crate) why: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhatCanArgs {
+    /// The key's name.
+    pub(crate) key: String,
+    /// List as well what the key is granted and kept from, with the reason.
+    #[arg(long)]
+    pub(crate) why: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
 }
 
 /// The reasons that only a data plane knows at the time of a call.

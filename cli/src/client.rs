@@ -103,6 +103,10 @@ impl Client {
         api::policy_client::PolicyClient::new(self.authenticated())
     }
 
+    pub(crate) fn reach(&self) -> api::reach_client::ReachClient<Authenticated> {
+        api::reach_client::ReachClient::new(self.authenticated()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
     pub(crate) fn planes(&self) -> api::planes_client::PlanesClient<Authenticated> {
         api::planes_client::PlanesClient::new(self.authenticated())
     }

@@ -93,8 +93,12 @@ impl Admin {
     /// The refusal.
     pub async fn try_apply(&self, text: &str) -> Result<api::ApplyResponse, Status> {
         let file = api::SourceFile { name: "story.yaml".to_owned(), text: text.to_owned() };
-        let request =
-            api::ApplyRequest { files: vec![file], dry_run: false, message: "the story wants it".to_owned() };
+        let request = api::ApplyRequest {
+            files: vec![file],
+            dry_run: false,
+            message: "the story wants it".to_owned(),
+            full: false,
+        };
         Ok(self.resources().apply(request).await?.into_inner())
     }
 

@@ -66,7 +66,7 @@ async fn author(admin: Admin, author: usize, from: u64, acknowledged: Arc<[Atomi
     for number in from.. {
         let file = api::SourceFile { name: "a.yaml".to_owned(), text: documents(author, number) };
         let message = format!("a{author} {number}");
-        let request = api::ApplyRequest { files: vec![file], dry_run: false, message };
+        let request = api::ApplyRequest { files: vec![file], dry_run: false, message, full: false };
         match admin.resources().apply(request).await {
             Ok(_) => acknowledged[author].store(number, Ordering::SeqCst),
             Err(status) => {

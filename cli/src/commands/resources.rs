@@ -1,12 +1,13 @@
 //! `apply`, `plan`, `get`, `describe`, `delete`, `history`.
 
 mod columns;
+mod effect;
 
 use portcullis_policy::resource::Kind;
 use portcullis_proto::admin::v1 as api;
 use serde_json::{Value, json};
 
-use crate::args::{ApplyArgs, DeleteArgs, Format, GetArgs, HistoryArgs, NamedArgs, PlanArgs};
+use crate::args::{ApplyArgs, DeleteArgs, Format, GetArgs, HistoryArgs, NamedArgs, PlanArgs, RollbackArgs};
 use crate::client::Client;
 use crate::commands::sources;
 use crate::failure::{Failure, problem_line};
@@ -15,7 +16,8 @@ use crate::output::{self, table::table, time};
 pub(crate) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let files = sources::read(&args.sources.files)?;
     let client = Client::connect(&args.ask.server).await?;
-    let request = api::ApplyRequest { files, dry_run: args.dry_run, message: args.why.message };
+    let request =
+        api::ApplyRequest { files, dry_run: args.dry_run, message: args.why.message, full: args.names.full };
     let reply = client.resources().apply(request).await?.into_inner();
     print_apply(&reply, args.dry_run, args.ask.output.output)
 }
@@ -23,22 +25,41 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
 pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
     let files = sources::read(&args.sources.files)?;
     let client = Client::connect(&args.ask.server).await?;
-    let request = api::ApplyRequest { files, dry_run: true, message: String::new() };
+    let request = api::ApplyRequest { files, dry_run: true, message: String::new(), full: args.names.full };
     let reply = client.resources().apply(request).await?.into_inner();
     print_apply(&reply, true, args.ask.output.output)
+}
+
+pub(crate) async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
+    let client = Client::connect(&args.ask.server).await?;
+    let request = api::RollbackRequest {
+        version: args.version,
+        message: args.why.message,
+        dry_run: args.dry_run,
+        full: args.names.full,
+    };
+    let reply = client.resources().rollback(request).await?.into_inner().applied.unwrap_or_default();
+    print_apply(&reply, args.dry_run, args.ask.output.output)
 }
 
 fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Result<(), Failure> {
     for warning in &reply.warnings {
         output::note(&format!("warning: {}", problem_line(warning)));
     }
-    let value = json!({
+    let effect: Value = match reply.effect_json.as_str() {
+        "" => Value::Null,
+        json => serde_json::from_str(json).map_err(|error| Failure::of("the answer", error))?,
+    };
+    let mut value = json!({
         "version": reply.version,
         "dryRun": dry_run,
         "changes": reply.changes.iter().map(change_json).collect::<Vec<_>>(),
         "keys": reply.keys.iter().map(key_json).collect::<Vec<_>>(),
         "warnings": reply.warnings.iter().map(problem_line).collect::<Vec<_>>(),
     });
+    if let (Some(value), Value::Object(_)) = (value.as_object_mut(), &effect) {
+        value.insert("effect".to_owned(), effect.clone());
+    }
     output::print(format, &value, || {
         let mut lines = Vec::new();
         for change in &reply.changes {
@@ -56,6 +77,11 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
         if dry_run && reply.changes.iter().all(|change| change.change() == api::ChangeKind::Unchanged) {
             lines.push("nothing would change".to_owned());
         }
+        let told = effect::lines(&effect);
+        if !told.is_empty() {
+            lines.push(String::new());
+            lines.extend(told);
+        }
         lines.join("\n")
     })
 }
@@ -66,7 +92,8 @@ fn verb(change: &api::Change, dry_run: bool) -> &'static str {
         (api::ChangeKind::Created, true) => "would be created",
         (api::ChangeKind::Changed, false) => "changed",
         (api::ChangeKind::Changed, true) => "would change",
-        (api::ChangeKind::Deleted, _) => "deleted",
+        (api::ChangeKind::Deleted, false) => "deleted",
+        (api::ChangeKind::Deleted, true) => "would be deleted",
         (api::ChangeKind::Unchanged | api::ChangeKind::Unspecified, _) => "unchanged",
     }
 }

@@ -104,7 +104,7 @@ async fn apply(
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let request = api::ApplyRequest { files, dry_run: false, message: message.to_owned() };
+    let request = api::ApplyRequest { files, dry_run: false, message: message.to_owned(), full: false };
     let reply = client.resources().apply(request).await?.into_inner();
     for warning in &reply.warnings {
         output::note(&format!("warning: {}", problem_line(warning)));

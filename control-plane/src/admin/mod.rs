@@ -8,6 +8,7 @@ mod authn;
 mod keys;
 mod planes;
 mod policy;
+mod reach;
 mod resources;
 mod secrets;
 pub(crate) mod status;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use portcullis_proto::admin::v1 as proto;
 use proto::keys_server::KeysServer;
 use proto::policy_server::PolicyServer;
+use proto::reach_server::ReachServer;
 use proto::resources_server::ResourcesServer;
 use proto::secrets_server::SecretsServer;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +82,7 @@ pub const SERVICES: &[&str] = &[
     proto::keys_server::SERVICE_NAME,
     proto::approvals_server::SERVICE_NAME,
     proto::policy_server::SERVICE_NAME,
+    proto::reach_server::SERVICE_NAME,
     proto::planes_server::SERVICE_NAME,
     proto::secrets_server::SERVICE_NAME,
 ];
@@ -96,6 +99,10 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
     let approvals = ApprovalsService::new(parts.approvals, parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
+    let reach = reach::ReachService::new(parts.publisher.clone(), parts.clock.clone());
+    let reach = ReachServer::new(reach)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_ANSWER_BYTES);
     let policy = policy::PolicyService::new(parts.publisher, parts.clock.clone());
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let planes = PlanesService::new(Arc::clone(&parts.store), parts.planes, parts.tokens).into_server();
@@ -108,6 +115,7 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .add_service(InterceptedService::new(keys, authn.clone()))
         .add_service(InterceptedService::new(approvals, authn.clone()))
         .add_service(InterceptedService::new(policy, authn.clone()))
+        .add_service(InterceptedService::new(reach, authn.clone()))
         .add_service(InterceptedService::new(planes, authn.clone()))
         .add_service(InterceptedService::new(secrets, authn.clone()))
 }

@@ -16,7 +16,10 @@ use tonic::{Request, Response, Status};
 use super::authn::author;
 use super::status::problem_to_proto;
 use crate::objects::NewKey;
-use crate::registry::{ApplyInput, ChangeKind, HistoryQuery, Registry, RegistryError, ResourceChange, View};
+use crate::registry::{
+    Applied, ApplyInput, ChangeKind, HistoryQuery, Registry, RegistryError, ResourceChange, RollbackInput,
+    View,
+};
 
 /// Messages that wait for a slow reader of a watch; then the watch waits, and skips what changed meanwhile.
 const WATCH_BUFFER: usize = 64;
@@ -48,13 +51,9 @@ impl Resources for ResourcesService {
         let mut input = ApplyInput::new(files, &author);
         input.dry_run = request.dry_run;
         input.message = request.message;
+        input.full = request.full;
         let applied = self.registry.apply(input).await?;
-        Ok(Response::new(proto::ApplyResponse {
-            version: applied.version,
-            changes: applied.changes.into_iter().map(change_to_proto).collect(),
-            keys: applied.keys.into_iter().map(key_to_proto).collect(),
-            warnings: applied.warnings.iter().map(problem_to_proto).collect(),
-        }))
+        Ok(Response::new(applied_to_proto(applied)?))
     }
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<proto::GetResponse>, Status> {
@@ -107,6 +106,17 @@ impl Resources for ResourcesService {
         let version =
             self.registry.delete(kind(&request.kind)?, &request.name, &author, &request.message).await?;
         Ok(Response::new(proto::DeleteResponse { version }))
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<proto::RollbackRequest>,
+    ) -> Result<Response<proto::RollbackResponse>, Status> {
+        let author = author(&request)?;
+        let proto::RollbackRequest { version, message, dry_run, full } = request.into_inner();
+        let input = RollbackInput { version, author: author.to_string(), message, dry_run, full };
+        let applied = applied_to_proto(self.registry.rollback(input).await?)?;
+        Ok(Response::new(proto::RollbackResponse { applied: Some(applied) }))
     }
 
     async fn history(
@@ -200,6 +210,17 @@ pub(super) fn kind(text: &str) -> Result<Kind, Status> {
         let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
         let text: String = text.chars().take(80).collect();
         RegistryError::invalid("KIND", format!("{text:?} is no kind; there are {}", kinds.join(", "))).into()
+    })
+}
+
+fn applied_to_proto(applied: Applied) -> Result<proto::ApplyResponse, Status> {
+    let effect = applied.effect.map(|effect| serde_json::to_string(&effect)).transpose();
+    Ok(proto::ApplyResponse {
+        version: applied.version,
+        changes: applied.changes.into_iter().map(change_to_proto).collect(),
+        keys: applied.keys.into_iter().map(key_to_proto).collect(),
+        warnings: applied.warnings.iter().map(problem_to_proto).collect(),
+        effect_json: effect.map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default(),
     })
 }
 

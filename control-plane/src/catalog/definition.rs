@@ -274,6 +274,28 @@ impl StoredDefinition {
         drop_oldest(&mut self.denied);
     }
 
+    /// Takes back an approval that was given since `then` and serves what was not served then under these rules. Says whether
+    /// it did. What the upstream offers stays a fact, what was denied since stays denied, and what was served then and is
+    /// served by a newer approval stays so. Identities stay as they are: nothing is decided by them.
+    pub fn return_to(&mut self, then: Option<&Self>, rules: &ToolRules) -> bool {
+        let served = |stored: &Self| stored.standing(rules) == Standing::Served;
+        if self.kind == DefinitionKind::Identity || then.is_some_and(served) || !served(self) {
+            return false;
+        }
+        let approved = then.and_then(|then| then.approved.clone());
+        let pin = |approved: &Option<Approved>| approved.as_ref().map(|approved| approved.pin);
+        if pin(&approved) == pin(&self.approved) {
+            return false;
+        }
+        let text = self.offered_definition().map(str::to_owned);
+        self.approved = approved;
+        if let Some(offered) = &mut self.offered {
+            let is_pinned = pin(&self.approved) == Some(offered.fingerprint);
+            offered.definition = text.filter(|_| !is_pinned);
+        }
+        true
+    }
+
     /// Whether nothing of it is worth keeping.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -26,7 +26,7 @@ use crate::store::{State, Store};
 pub use entries::default_zone;
 pub use prepare::PrepareError;
 pub use published::{EncodedEntry, Published};
-pub(crate) use transact::{Decision, TransactError};
+pub(crate) use transact::{Decision, Rehearsed, TransactError};
 
 use candidate::Candidate;
 use prepare::Workbench;

@@ -55,13 +55,57 @@ pub(crate) enum TransactError<E> {
 
 /// What one attempt came to.
 enum Attempt<T> {
-    /// There is nothing to store.
-    Nothing(T),
+    /// There is nothing to store: nothing differs, or it was to be judged only. Then what would be published; none where the
+    /// digest stays.
+    Nothing { answer: T, would_be: Option<Published> },
     /// It can be stored, and then published as this; as it is when the digest stays.
     Ready { ops: Vec<Op>, answer: T, prepared: Option<Published> },
 }
 
+/// What a change would come to.
+#[derive(Debug)]
+pub(crate) struct Rehearsed<T> {
+    /// The version of the store that it was judged against.
+    pub(crate) version: u64,
+    /// What the author would be answered.
+    pub(crate) answer: T,
+    /// What is in force; none before anything is.
+    pub(crate) before: Option<Arc<Published>>,
+    /// What would be; none where that is the same.
+    pub(crate) after: Option<Published>,
+}
+
 impl Publisher {
+    /// Decides and compiles what would result, and stores nothing.
+    pub(crate) async fn rehearse<T: Send + 'static, E: Send + 'static>(
+        &self,
+        mut decide: impl Decide<T, E>,
+    ) -> Result<Rehearsed<T>, TransactError<E>> {
+        let bench = Arc::clone(&self.0.bench).lock_owned().await;
+        let (mut bench, state) = self.catch_up(bench).await;
+        let (inner, base, unix_ms) = (Arc::clone(&self.0), Arc::clone(&state), self.0.clock.now_unix_ms());
+        let mut judged = move |state: &State, parsed: &mut Parsed| {
+            decide(state, parsed).map(|decision| Decision { dry_run: true, ..decision })
+        };
+        let step = tokio::task::spawn_blocking(move || {
+            let before = inner.published.borrow().clone();
+            (attempt(&inner, &mut bench, &base, unix_ms, &mut judged), before)
+        });
+        match step.await {
+            Ok((outcome, before)) => {
+                let (answer, after) = match outcome? {
+                    Attempt::Nothing { answer, would_be } => (answer, would_be),
+                    Attempt::Ready { answer, prepared, .. } => (answer, prepared),
+                };
+                Ok(Rehearsed { version: state.version, answer, before, after })
+            }
+            Err(error) => {
+                drop(self.cleared_bench().await);
+                Err(TransactError::Internal(error.to_string()))
+            }
+        }
+    }
+
     /// Decides, compiles what would result, commits, publishes; and again from the start when others were faster.
     ///
     /// Answers the version of the store after it.
@@ -90,7 +134,7 @@ impl Publisher {
             };
             decide = returned;
             let (ops, answer, prepared) = match outcome? {
-                Attempt::Nothing(answer) => return Ok((state.version, answer)),
+                Attempt::Nothing { answer, .. } => return Ok((state.version, answer)),
                 Attempt::Ready { ops, answer, prepared } => (ops, answer, prepared),
             };
             let change = Change { author: author.to_owned(), message: message.to_owned(), unix_ms, ops };
@@ -121,7 +165,7 @@ fn attempt<T, E>(
     let Decision { ops, answer, dry_run } =
         decide(base, &mut bench.parsed).map_err(TransactError::Refused)?;
     if ops.is_empty() {
-        return Ok(Attempt::Nothing(answer));
+        return Ok(Attempt::Nothing { answer, would_be: None });
     }
     let candidate = Candidate::after(base, &ops);
     let current = inner.published.borrow().clone();
@@ -132,7 +176,7 @@ fn attempt<T, E>(
             error => TransactError::Internal(error.to_string()),
         })?;
     if dry_run {
-        return Ok(Attempt::Nothing(answer));
+        return Ok(Attempt::Nothing { answer, would_be: prepared });
     }
     Ok(Attempt::Ready { ops, answer, prepared })
 }

@@ -10,7 +10,7 @@ use portcullis_policy::resource::{Kind, Name, Spec, Uid};
 
 use super::references::{label, secret};
 use super::{
-    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, given,
+    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
 use crate::catalog;
 use crate::objects::{KeyMaterial, NewKey, Parsed};
@@ -28,6 +28,8 @@ pub struct ApplyInput {
     pub message: String,
     /// Who.
     pub author: String,
+    /// In a dry run: tell by name all that gains and loses, as far as an answer holds it.
+    pub full: bool,
     /// There must be one document: a new `VirtualKey` of this name.
     pub only_new_key: Option<Name>,
 }
@@ -36,7 +38,8 @@ impl ApplyInput {
     /// Files of an author, to be applied.
     #[must_use]
     pub fn new(files: Vec<(String, String)>, author: &str) -> Self {
-        Self { files, dry_run: false, message: String::new(), author: author.to_owned(), only_new_key: None }
+        let author = author.to_owned();
+        Self { files, dry_run: false, message: String::new(), author, full: false, only_new_key: None }
     }
 }
 
@@ -62,12 +65,19 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         }
         decide(state, parsed, &judged, &known_secrets, clock.now_unix_ms(), dry_run)
     };
-    let transacted = registry.publisher.transact(&input.author, &message, decide).await;
-    let (version, answer) = transacted.map_err(|error| match error {
+    let refused = |error| match error {
         TransactError::Compile(errors) => RegistryError::Invalid(compile_problems(errors, &documents)),
         error => error.into(),
-    })?;
-    Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings })
+    };
+    let (version, answer, effect) = if dry_run {
+        let rehearsed = registry.publisher.rehearse(decide).await.map_err(refused)?;
+        effect::told(rehearsed, &registry.clock, input.full).await?
+    } else {
+        let (version, answer) =
+            registry.publisher.transact(&input.author, &message, decide).await.map_err(refused)?;
+        (version, answer, None)
+    };
+    Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings, effect })
 }
 
 /// Reads the documents, on a thread that may take its time: there may be many megabytes of them.

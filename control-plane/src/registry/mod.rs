@@ -5,16 +5,19 @@
 
 mod apply;
 pub mod diff;
+mod effect;
 mod error;
 mod given;
 mod history;
 mod references;
 mod remove;
+mod rollback;
 mod view;
 
 use std::sync::Arc;
 
 use portcullis_policy::document::Problem;
+use portcullis_policy::reach::Difference;
 use portcullis_policy::resource::{Kind, Uid};
 use serde_json::json;
 use tokio::sync::watch;
@@ -30,6 +33,7 @@ pub use diff::FieldChange;
 pub use error::RegistryError;
 pub use history::{HistoryEntry, HistoryQuery};
 pub(crate) use references::listing;
+pub use rollback::RollbackInput;
 pub use view::View;
 pub(crate) use view::secret_users;
 
@@ -79,6 +83,8 @@ pub struct Applied {
     pub keys: Vec<NewKey>,
     /// What is accepted and worth a second look.
     pub warnings: Vec<Problem>,
+    /// Of a dry run: who would gain and lose what.
+    pub effect: Option<Difference>,
 }
 
 /// The registry. Cheap to clone.
@@ -130,6 +136,14 @@ impl Registry {
         message: &str,
     ) -> Result<u64, RegistryError> {
         remove::remove(self, kind, name, author, message).await
+    }
+
+    /// Makes a new version that equals an old one, as far as what is gone for good allows.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with each reference that can no longer be satisfied; [`RegistryError::NotFound`].
+    pub async fn rollback(&self, input: RollbackInput) -> Result<Applied, RegistryError> {
+        rollback::rollback(self, input).await
     }
 
     /// One resource, with who refers to it.

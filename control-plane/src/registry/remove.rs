@@ -1,6 +1,6 @@
 //! Deleting: refused while anybody refers to it, and what belongs to it alone goes with it.
 
-use portcullis_policy::resource::{Kind, Name};
+use portcullis_policy::resource::{Kind, Name, Uid};
 use portcullis_policy::snapshot::default_zone_name;
 
 use super::references::listing;
@@ -46,12 +46,15 @@ fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError>
         )));
     }
     let mut ops = vec![Op::Delete { kind: kind.as_str().into(), name: name.as_str().into() }];
-    match kind {
-        Kind::VirtualKey => {
-            ops.push(Op::Delete { kind: KEY_MATERIAL.into(), name: object.uid.to_string().into() });
-        }
-        Kind::McpServer => ops.extend(catalog::ops_for_deleted_server(state, &object.uid)),
-        _ => {}
-    }
+    ops.extend(companions(state, kind, object.uid));
     Ok(ops)
+}
+
+/// What goes with a resource, because it belongs to it alone.
+pub(super) fn companions(state: &State, kind: Kind, uid: Uid) -> Vec<Op> {
+    match kind {
+        Kind::VirtualKey => vec![Op::Delete { kind: KEY_MATERIAL.into(), name: uid.to_string().into() }],
+        Kind::McpServer => catalog::ops_for_deleted_server(state, &uid),
+        _ => Vec::new(),
+    }
 }

@@ -206,6 +206,7 @@ pub fn apply_request(text: &str) -> proto::ApplyRequest {
         files: vec![proto::SourceFile { name: "test.yaml".to_owned(), text: text.to_owned() }],
         dry_run: false,
         message: "because".to_owned(),
+        full: false,
     }
 }
 

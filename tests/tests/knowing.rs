@@ -1,0 +1,143 @@
+//! What an operator knows before and after a change: who reaches what, what a plan would give and take.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "steps of tests"
+)]
+
+use std::path::Path;
+
+use portcullis_tests::Upstream;
+use portcullis_tests::binary::{Process, run};
+use portcullis_tests::patience::eventually;
+use serde_json::{Value, json};
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// Both planes as the binary runs them, and the commands against them.
+struct World {
+    dir: tempfile::TempDir,
+    data: String,
+    process: Process,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = text(&dir.path().join("state"));
+        let mut arguments = vec!["up", "--data-dir", &data];
+        for port in ["--listen", "--ops-listen", "--grpc-listen", "--http-listen"] {
+            arguments.extend([port, "127.0.0.1:0"]);
+        }
+        let process = Process::start(dir.path(), "up", &arguments);
+        Self { data, process, dir }
+    }
+
+    fn try_run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let server = if matches!(arguments[0], "approve" | "deny") { "--control-plane" } else { "--server" };
+        run(&[arguments, &[server, &self.process.address("grpcUrl"), "--data-dir", &self.data]].concat())
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let (status, out, err) = self.try_run(arguments);
+        assert_eq!(status, Some(0), "{arguments:?}: {out} {err}");
+        out
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let out = self.run(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error} {out}"))
+    }
+
+    /// Writes documents to a file, and gives its name.
+    fn file(&self, name: &str, documents: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, documents).unwrap();
+        text(&path)
+    }
+
+    /// Applies documents.
+    fn apply(&self, name: &str, documents: &str) -> Value {
+        let file = self.file(name, documents);
+        self.json(&["apply", "-f", &file])
+    }
+
+    /// Waits until so much waits for a person, and approves it.
+    async fn approve(&self, count: usize) {
+        eventually("approvals that wait", async || {
+            (self.json(&["approvals", "list"])["items"].as_array().unwrap().len() >= count).then_some(())
+        })
+        .await;
+        self.run(&["approve", "--all"]);
+    }
+}
+
+fn server(url: &str, zone: &str) -> String {
+    format!(
+        "apiVersion: portcullis/v1\nkind: McpServer\nmetadata: {{ name: files }}\nspec: {{ zone: {zone}, transport: {{ streamableHttp: {{ url: \"{url}\" }} }} }}\n---\n"
+    )
+}
+
+fn key(name: &str, zone: &str, grants: &str) -> String {
+    format!(
+        "apiVersion: portcullis/v1\nkind: VirtualKey\nmetadata: {{ name: {name} }}\nspec: {{ principal: {{ kind: agent, subject: {name} }}, zone: {zone}, grants: {grants} }}\n---\n"
+    )
+}
+
+const ZONES: &str = "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: inside }\nspec: {}\n---\napiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: vault }\nspec: {}\n---\n";
+
+fn strings(list: &Value, member: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|item| item[member].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_who_reaches_what_and_what_a_move_would_take_and_give() {
+    let upstream = Upstream::legacy(&["read", "write"]).await;
+    let world = World::new();
+    let keys = [
+        key("reader", "inside", "[ { server: files, allow: [read] } ]"),
+        key("writer", "inside", "[ { server: files, allow: [\"*\"] } ]"),
+        key("keeper", "vault", "[ { server: files, allow: [\"*\"] } ]"),
+    ]
+    .concat();
+    world.apply("all.yaml", &format!("{ZONES}{}{keys}", server(&upstream.url, "inside")));
+    world.approve(2).await;
+
+    let reach = world.json(&["who-can", "files_read"]);
+    assert_eq!(strings(&reach["items"], "key"), ["reader", "writer"]);
+    assert_eq!(strings(&reach["items"], "rule")[0], "VirtualKey/reader spec.grants[0]");
+    assert_eq!(world.json(&["who-can", "files/write"])["items"][0]["key"], "writer");
+    let why = world.run(&["who-can", "files_read", "--why"]);
+    assert!(why.contains("keeper") && why.contains("zone_denied"), "{why}");
+    let (status, _, err) = world.try_run(&["who-can", "files_nothing"]);
+    assert!(status == Some(1) && err.contains("SERVER/NAME"), "{status:?} {err}");
+
+    let reach = world.json(&["what-can", "writer"]);
+    assert_eq!(strings(&reach["items"], "name"), ["read", "write"]);
+    assert_eq!(reach["items"][0]["endpoints"], json!({ "/mcp": "files_read", "/servers/files/mcp": "read" }));
+    let why = world.run(&["what-can", "keeper", "--why"]);
+    assert!(why.contains("TrustZone/inside spec.reachableFrom") && why.contains("reaches 0"), "{why}");
+    assert_eq!(world.try_run(&["what-can", "nobody"]).0, Some(1));
+
+    // Moving the server to another zone says who loses and who gains it before it happens.
+    let moved = world.file("moved.yaml", &server(&upstream.url, "vault"));
+    let plan = world.run(&["plan", "-f", &moved]);
+    for line in [
+        "spec.zone: \"inside\" -> \"vault\"",
+        "1 key gains 2 tools",
+        "2 keys lose 2 tools",
+        "keeper gains files/read, files/write",
+        "reader loses files/read (zone_denied by TrustZone/vault spec.reachableFrom)",
+    ] {
+        assert!(plan.contains(line), "{line} in {plan}");
+    }
+    let plan = world.json(&["apply", "--dry-run", "-f", &moved]);
+    assert_eq!(plan["effect"]["losses"], json!({ "keys": 2, "things": 2, "pairs": 3 }));
+    assert_eq!(strings(&world.json(&["who-can", "files_read"])["items"], "key"), ["reader", "writer"]);
+    world.run(&["apply", "-f", &moved]);
+    assert_eq!(strings(&world.json(&["who-can", "files_read"])["items"], "key"), ["keeper"]);
+}
