@@ -63,10 +63,15 @@ fn check(endpoint: &str, arguments: &str) -> Result<(), Failure> {
 fn explanation(value: &Value) -> String {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let steps = value.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows = steps
-        .iter()
-        .map(|step| [text(step, "step"), text(step, "outcome"), text(step, "rule"), text(step, "detail")]);
-    let mut out = table(&["STEP", "OUTCOME", "RULE", "DETAIL"], rows);
+    // An approval is later than the server that it is of.
+    let version = |step: &Value| {
+        let found = step.get("approvalVersion").or_else(|| step.pointer("/resource/version"));
+        found.and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |version| version.to_string())
+    };
+    let rows = steps.iter().map(|step| {
+        [text(step, "step"), text(step, "outcome"), text(step, "rule"), version(step), text(step, "detail")]
+    });
+    let mut out = table(&["STEP", "OUTCOME", "RULE", "VERSION", "DETAIL"], rows);
     out.push_str(&format!("\n\n{}", text(value, "decision")));
     for (label, name) in [("reason", "reason"), ("rule", "rule")] {
         let found = text(value, name);

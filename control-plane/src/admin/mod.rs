@@ -5,6 +5,7 @@
 
 mod approvals;
 mod authn;
+mod explained;
 mod keys;
 mod planes;
 mod policy;
@@ -103,7 +104,7 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
     let reach = ReachServer::new(reach)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_ANSWER_BYTES);
-    let policy = policy::PolicyService::new(parts.publisher, parts.clock.clone());
+    let policy = policy::PolicyService::new(parts.publisher, Arc::clone(&parts.store), parts.clock.clone());
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let planes = PlanesService::new(Arc::clone(&parts.store), parts.planes, parts.tokens).into_server();
     let planes =

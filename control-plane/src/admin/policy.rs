@@ -1,5 +1,7 @@
 //! `Policy`: why a call is or is not permitted, and what is in force.
 
+use std::sync::Arc;
+
 use portcullis_policy::explain::{Question, explain};
 use portcullis_policy::view::EndpointRef;
 use portcullis_policy::{Circumstances, DefinitionKind, Reason, live};
@@ -9,25 +11,33 @@ use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
 use super::authn::author;
+use super::explained::with_versions;
 use crate::clock::Clock;
 use crate::publish::Publisher;
 use crate::registry::RegistryError;
+use crate::store::Store;
 
 /// The largest arguments, in bytes: a data plane reads no larger body.
 const MAX_ARGUMENTS: usize = 16 << 20;
 
 /// The service.
-#[derive(Debug)]
 pub(super) struct PolicyService {
     publisher: Publisher,
+    store: Arc<dyn Store>,
     clock: Clock,
+}
+
+impl std::fmt::Debug for PolicyService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyService").finish_non_exhaustive()
+    }
 }
 
 impl PolicyService {
     /// Answers from what is published.
     #[must_use]
-    pub(super) const fn new(publisher: Publisher, clock: Clock) -> Self {
-        Self { publisher, clock }
+    pub(super) const fn new(publisher: Publisher, store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { publisher, store, clock }
     }
 }
 
@@ -54,9 +64,9 @@ impl Policy for PolicyService {
         let published =
             self.publisher.current().ok_or_else(|| Status::unavailable("nothing is published yet"))?;
         let explanation = explain(&published.snapshot, &question);
-        let json =
-            serde_json::to_string(&explanation).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(proto::ExplainResponse { json }))
+        let explained = with_versions(&self.store.state(), &explanation)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(proto::ExplainResponse { json: explained.to_string() }))
     }
 
     async fn get_snapshot(

@@ -294,7 +294,10 @@ fn brute_force(snapshot: &Snapshot) -> BTreeSet<String> {
             if snapshot.decide_prompt(principal, &view, "greet", &Circumstances::at(NOW)).is_ok() {
                 permitted.insert(format!("{key} {server}/greet"));
             }
-            if snapshot.decide_resource(principal, &view, server, "any://thing", &Circumstances::at(NOW)).is_ok() {
+            if snapshot
+                .decide_resource(principal, &view, server, "any://thing", &Circumstances::at(NOW))
+                .is_ok()
+            {
                 permitted.insert(format!("{key} {server}/*"));
             }
         }

@@ -1,0 +1,233 @@
+//! Whatever happened since: a rollback decides as the old version did, but for what never comes back; and never permits more.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a step that fails fails the test"
+)]
+
+mod catalog_support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use catalog_support::{World, report, tool};
+use portcullis_control_plane::keys::Keys;
+use portcullis_control_plane::publish::Publisher;
+use portcullis_control_plane::registry::{ApplyInput, Registry, RollbackInput};
+use portcullis_control_plane::store::Vault;
+use portcullis_policy::Snapshot;
+use portcullis_policy::circumstances::Circumstances;
+use portcullis_policy::resource::{Kind, Uid};
+use portcullis_policy::view::EndpointRef;
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+const SERVERS: &[&str] = &["crm", "wiki"];
+const TOOLS: &[&str] = &["find", "edit"];
+const KEYS: &[&str] = &["bot", "ci"];
+
+/// One thing that somebody does.
+#[derive(Debug, Clone)]
+enum Step {
+    Server { name: &'static str, zone: &'static str, new_tools: &'static str },
+    Zone { reachable: bool },
+    Bundle { server: &'static str, allow: &'static str },
+    Key { name: &'static str, grant: &'static str },
+    Delete { kind: Kind, name: &'static str },
+    Probe { server: &'static str, edition: u8 },
+    Decide { approve: bool },
+    Revoke { name: &'static str },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let server = || prop::sample::select(SERVERS);
+    let key = || prop::sample::select(KEYS);
+    let grant = prop::sample::select(
+        &["{ server: crm, allow: [find] }", "{ server: wiki, allow: [\"*\"] }", "{ bundle: all }"][..],
+    );
+    let deleted = prop::sample::select(
+        &[
+            (Kind::McpServer, "crm"),
+            (Kind::McpServer, "wiki"),
+            (Kind::VirtualKey, "bot"),
+            (Kind::ToolBundle, "all"),
+        ][..],
+    );
+    prop_oneof![
+        3 => (server(), prop::sample::select(&["default", "apart"][..]), prop::sample::select(&["approve", "require-approval"][..]))
+            .prop_map(|(name, zone, new_tools)| Step::Server { name, zone, new_tools }),
+        1 => any::<bool>().prop_map(|reachable| Step::Zone { reachable }),
+        2 => (server(), prop::sample::select(&["find", "*"][..])).prop_map(|(server, allow)| Step::Bundle { server, allow }),
+        3 => (key(), grant).prop_map(|(name, grant)| Step::Key { name, grant }),
+        1 => deleted.prop_map(|(kind, name)| Step::Delete { kind, name }),
+        4 => (server(), 0..3_u8).prop_map(|(server, edition)| Step::Probe { server, edition }),
+        3 => prop::bool::weighted(0.8).prop_map(|approve| Step::Decide { approve }),
+        1 => key().prop_map(|name| Step::Revoke { name }),
+    ]
+}
+
+struct Model {
+    world: World,
+    registry: Registry,
+    keys: Keys,
+    publisher: Publisher,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Model {
+    async fn new() -> Self {
+        let world = World::new();
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Arc::new(Vault::open(&dir.path().join("vault"), 1).unwrap());
+        let stop = CancellationToken::new();
+        let key = Arc::new(portcullis_seal::SigningKey::generate().unwrap().0);
+        let (store, clock) = (Arc::clone(&world.store), world.clock.clone());
+        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await;
+        let registry = Registry::new(store, publisher.clone(), vault, world.catalog.clone(), clock.clone());
+        let keys = Keys::new(registry.clone(), publisher.clone(), clock);
+        let model = Self { world, registry, keys, publisher, stop, _dir: dir };
+        let zone = "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: apart }\nspec: {}\n";
+        model.apply(zone).await;
+        model
+    }
+
+    async fn apply(&self, text: &str) {
+        let input = ApplyInput::new(vec![("step".to_owned(), text.to_owned())], "admin");
+        // What refers to nothing is refused, and nothing happened.
+        let _ = self.registry.apply(input).await;
+    }
+
+    fn uid(&self, kind: Kind, name: &str) -> Option<Uid> {
+        self.world.store.state().get(kind.as_str(), name).map(|object| object.uid)
+    }
+
+    async fn take(&self, step: &Step) {
+        self.world.pass(1);
+        let document = |kind: &str, name: &str, spec: String| {
+            format!("apiVersion: portcullis/v1\nkind: {kind}\nmetadata: {{ name: {name} }}\nspec: {spec}\n")
+        };
+        match step {
+            Step::Server { name, zone, new_tools } => {
+                let spec = format!(
+                    "{{ zone: {zone}, transport: {{ streamableHttp: {{ url: \"http://127.0.0.1:1/mcp\" }} }}, tools: {{ newTools: {new_tools} }} }}"
+                );
+                self.apply(&document("McpServer", name, spec)).await;
+            }
+            Step::Zone { reachable } => {
+                let from = if *reachable { "[default]" } else { "[]" };
+                self.apply(&document("TrustZone", "apart", format!("{{ reachableFrom: {from} }}"))).await;
+            }
+            Step::Bundle { server, allow } => {
+                let spec = format!("{{ tools: [ {{ server: {server}, allow: [\"{allow}\"] }} ] }}");
+                self.apply(&document("ToolBundle", "all", spec)).await;
+            }
+            Step::Key { name, grant } => {
+                let spec =
+                    format!("{{ principal: {{ kind: agent, subject: {name} }}, grants: [ {grant} ] }}");
+                self.apply(&document("VirtualKey", name, spec)).await;
+            }
+            Step::Delete { kind, name } => drop(self.registry.delete(*kind, name, "admin", "").await),
+            Step::Probe { server, edition } => {
+                let Some(uid) = self.uid(Kind::McpServer, server) else { return };
+                let tools: Vec<_> = TOOLS
+                    .iter()
+                    .take(1 + usize::from(*edition > 0))
+                    .map(|name| tool(name, &format!("edition {edition}")))
+                    .collect();
+                self.world.report(report(uid, &tools)).await;
+            }
+            Step::Decide { approve } => drop(self.world.decide_all(None, *approve).await),
+            Step::Revoke { name } => drop(self.keys.revoke(name, "admin", "").await),
+        }
+    }
+
+    /// The snapshot of what the store holds now.
+    async fn snapshot(&self) -> (u64, Arc<Snapshot>) {
+        let version = self.world.version();
+        self.publisher.reached(version).await;
+        (version, Arc::clone(&self.publisher.current().unwrap().snapshot))
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// `KEY SERVER/TOOL` of every call that is permitted.
+fn permitted(snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for key in KEYS {
+        let Some(principal) = snapshot.key_by_name(key) else { continue };
+        for server in SERVERS {
+            let Ok(view) = snapshot.endpoint(principal, EndpointRef::Server(server)) else { continue };
+            for tool in TOOLS {
+                let now = Circumstances::at(1_800_000_000_000);
+                if snapshot.decide_tool(principal, &view, tool, &now).is_ok() {
+                    found.insert(format!("{key} {server}/{tool}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+async fn run(steps: Vec<Step>, back: usize) {
+    let model = Model::new().await;
+    let mut past = vec![model.snapshot().await];
+    for step in &steps {
+        model.take(step).await;
+        past.push(model.snapshot().await);
+    }
+    let (version, then) = past[back % past.len()].clone();
+    let before = model.snapshot().await.1;
+    let input = RollbackInput {
+        version,
+        author: "admin".to_owned(),
+        message: String::new(),
+        dry_run: false,
+        full: false,
+    };
+    model.registry.rollback(input).await.unwrap();
+    let (_, now) = model.snapshot().await;
+
+    let (had, has) = (permitted(&then), permitted(&now));
+    // Never more than then.
+    assert!(has.is_subset(&had), "{version}: {:?}", has.difference(&had).collect::<Vec<_>>());
+    // And no less, but for what never comes back.
+    for lost in had.difference(&has) {
+        let (key, rest) = lost.split_once(' ').unwrap();
+        let (server, tool) = rest.split_once('/').unwrap();
+        let revoked = now.key_by_name(key).is_some_and(|key| key.revoked);
+        let uid = |snapshot: &Snapshot| snapshot.server(server).map(|server| server.uid());
+        let made_anew = uid(&now) != uid(&then);
+        // The upstream changed it or no longer offers it, or a person denied it: it was not served before either.
+        let kind = portcullis_policy::DefinitionKind::Tool;
+        let withdrawn = uid(&before).is_none_or(|uid| before.definition(&uid, kind, tool).is_none());
+        assert!(revoked || made_anew || withdrawn, "{version}: {lost}");
+    }
+    // The documents are those of then.
+    let names = |snapshot: &Snapshot| {
+        let servers: Vec<String> =
+            snapshot.servers().map(|s| format!("{} in {}", s.name(), s.entry.zone)).collect();
+        let keys = KEYS.iter().filter(|key| snapshot.key_by_name(key).is_some());
+        (servers, keys.copied().collect::<Vec<_>>())
+    };
+    assert_eq!(names(&then), names(&now));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rollback_decides_as_the_old_version_did(
+        steps in prop::collection::vec(step(), 4..28), back in any::<prop::sample::Index>(),
+    ) {
+        let back = back.index(steps.len() + 1);
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run(steps, back));
+    }
+}
