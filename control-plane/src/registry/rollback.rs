@@ -161,7 +161,8 @@ impl Way<'_> {
                 self.tell(ChangeKind::Deleted, kind, name, Some(object.uid), Some(&object.body), None);
                 Ok(())
             }
-            (Some(then), Some(object)) if then.uid == object.uid && then.body == object.body => Ok(()),
+            // Whatever its uid: it says the same, and who holds it keeps it.
+            (Some(then), Some(object)) if then.body == object.body => Ok(()),
             (Some(then), now) => self.bring_back(kind, name, then, now),
         }
     }
