@@ -7,17 +7,39 @@
 //! [`Compiled::target`] say once for each principal and each tool which policies can apply; [`Compiled::slice`] joins the two
 //! (`None`: nothing applies, which is the common case and costs next to nothing); [`Slice::judge`] decides a call, and
 //! [`Slice::foresee`] says whether there is anything to list.
+//!
+//! What a policy may read is in `schema.cedarschema`; how arguments are read, in `shape.rs` and `arguments.rs`.
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod cache;
+mod compiled;
 mod facts;
+mod foresee;
+mod number;
 mod outcome;
+mod plan;
 mod problem;
+mod read;
+mod reads;
+mod scope;
+mod shape;
+mod slice;
+mod source;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
 
 use std::sync::Arc;
 
+pub use compiled::{Caller, Compiled, Mention, Target};
 pub use facts::{Annotations, CallFacts, PrincipalFacts, TargetFacts, TargetKind};
 pub use outcome::{Cause, Denied, Outcome};
 pub use problem::Problem;
+pub use slice::Slice;
+
+/// The Cedar schema that policies are validated against. The type of arguments is made for each policy, from how it reads them.
+pub const SCHEMA: &str = vocabulary::SCHEMA;
 
 /// Whether a policy decides or only records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,95 +61,9 @@ pub struct Policy<'a> {
     pub mode: Mode,
 }
 
-/// All policies of a snapshot, ready to be evaluated. It keeps bounded caches within: make one for each snapshot, and share it.
+/// A policy that was read.
 #[derive(Debug)]
-pub struct Compiled {
-    _private: (),
-}
-
-/// A principal, and which policies can apply to it. Belongs to the [`Compiled`] that made it.
-#[derive(Debug)]
-pub struct Caller {
-    _private: (),
-}
-
-/// A tool, prompt or resource, and which policies can apply to it. Belongs to the [`Compiled`] that made it.
-#[derive(Debug)]
-pub struct Target {
-    _private: (),
-}
-
-/// The policies that can apply to one principal and one target, with everything about the two that they may read.
-#[derive(Debug)]
-pub struct Slice {
-    _private: (),
-}
-
-impl Compiled {
-    /// Reads, validates and indexes policies.
-    ///
-    /// # Errors
-    /// Everything that is wrong with any of them, in the order of the policies.
-    pub fn new(policies: &[Policy<'_>]) -> Result<Self, Vec<Problem>> {
-        if policies.is_empty() {
-            return Ok(Self { _private: () });
-        }
-        let refuse = |policy: &Policy<'_>| Problem {
-            policy: policy.name.to_owned(),
-            line: 1,
-            column: 1,
-            message: "conditions are not evaluated by this version".to_owned(),
-        };
-        Err(policies.iter().map(refuse).collect())
-    }
-
-    /// Whether there are no policies at all.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        true
-    }
-
-    /// What the policies need to know of a principal. Cheap enough to be made on first use and kept with the principal.
-    #[must_use]
-    pub fn caller(&self, facts: &PrincipalFacts<'_>) -> Caller {
-        let _ = facts;
-        Caller { _private: () }
-    }
-
-    /// What the policies need to know of a target. Cheap enough to be made for each tool when a snapshot is compiled.
-    #[must_use]
-    pub fn target(&self, facts: &TargetFacts<'_>) -> Target {
-        let _ = facts;
-        Target { _private: () }
-    }
-
-    /// The policies that can apply to both; `None` when no policy can.
-    #[must_use]
-    pub fn slice(&self, caller: &Caller, target: &Target) -> Option<Arc<Slice>> {
-        let _ = (caller, target);
-        None
-    }
-}
-
-impl Slice {
-    /// Decides one call.
-    #[must_use]
-    pub fn judge(&self, call: &CallFacts<'_>) -> Outcome {
-        let _ = call;
-        Outcome::default()
-    }
-
-    /// What holds of every call, whatever its arguments and its time: a denial here means that the target is not listed.
-    /// `now_unix_ms` and `arguments` of `call` are not looked at.
-    #[must_use]
-    pub fn foresee(&self, call: &CallFacts<'_>) -> Outcome {
-        let _ = call;
-        Outcome::default()
-    }
-
-    /// Whether a policy of the slice reads the arguments: nobody needs to have them at hand otherwise.
-    #[must_use]
-    pub const fn reads_arguments(&self) -> bool {
-        false
-    }
+pub(crate) struct Known {
+    name: Arc<str>,
+    mode: Mode,
 }

@@ -45,6 +45,8 @@ pub(crate) fn server(name: &str, zone: &str, classes: &[&str]) -> Entry {
 
 pub(crate) fn approved(definition: &Value) -> Value {
     let text = portcullis_seal::to_canonical_json(definition).unwrap();
+    // As it is stored: members in canonical order.
+    let definition: Value = serde_json::from_str(&text).unwrap();
     json!({ "approved": { "pin": Fingerprint::from_bytes(sha256(text.as_bytes())), "definition": definition } })
 }
 
