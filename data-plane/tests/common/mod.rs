@@ -14,6 +14,7 @@
 )]
 
 pub mod client;
+pub mod modern;
 pub mod policy;
 pub mod upstream;
 
