@@ -97,7 +97,8 @@ impl Pipeline {
         if local {
             return Answered::Reply(course.done());
         }
-        dispatch(course, permit, call, interrupt).await
+        // In a box, and so is what it waits for: a future is moved whole through every room that it is made in.
+        Box::pin(dispatch(course, permit, call, interrupt)).await
     }
 
     /// Resolves what is named and decides it. Only a resource at an aggregate may need to ask upstreams who offers it.
@@ -124,7 +125,7 @@ impl Pipeline {
                 Ok((snapshot.decide_prompt(principal, view, &name, now)?, Claim::Prompt(name)))
             }
             (_, Reference::Uri(uri)) => {
-                let server = self.locate(admitted, client, &uri).await?;
+                let server = Box::pin(self.locate(admitted, client, &uri)).await?;
                 let permit = snapshot.decide_resource(principal, view, server.as_str(), &uri, now)?;
                 Ok((permit, Claim::Resource(server.to_string(), uri)))
             }
@@ -153,7 +154,8 @@ impl Pipeline {
                 .iter()
                 .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
                 .collect();
-            let arguments = request.params.as_deref().and_then(|params| object::member(params, "arguments"));
+            let params = request.params.as_deref().filter(|_| !mirrored.is_empty());
+            let arguments = params.and_then(|params| object::member(params, "arguments"));
             headers::check_params(headers, &mirrored, arguments).map_err(|fault| {
                 Stop::Malformed(respond::header_mismatch(client.era, Some(&request.id), &fault))
             })?;
@@ -279,7 +281,7 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
     let upstreams = course.pipeline.upstreams().clone();
     let exchange = tokio::select! {
         biased;
-        exchange = upstreams.request(permit.with(call)) => exchange,
+        exchange = Box::pin(upstreams.request(permit.with(call))) => exchange,
         interrupted = interrupt.wait() => return interrupted_before(course, interrupted),
     };
     let exchange = match exchange {
@@ -298,7 +300,7 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
         ExchangeBody::Json(json) => Answered::Reply(course.conclude(&json, exchange.era)),
         ExchangeBody::Stream(events) => {
             let mut relay = Relay::new(course, events, exchange.era, exchange.session, interrupt);
-            match relay.next().await {
+            match Box::pin(relay.next()).await {
                 // An answer without anything before it stays plain JSON, however large it is.
                 Some(Frame::Last(answer)) => Answered::Reply(answer),
                 Some(Frame::Idle) => Answered::Relay(Box::new(relay)),

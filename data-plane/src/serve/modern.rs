@@ -61,9 +61,9 @@ impl Gateway {
             Method::ServerDiscover => discover(&admitted, id),
             Method::ToolsList | Method::PromptsList => self.definitions(&admitted, &client, &request),
             Method::ResourcesList | Method::ResourcesTemplatesList => {
-                answer::of(self.pipeline().list(admitted, client, request).await)
+                answer::of(Box::pin(self.pipeline().list(admitted, client, request)).await)
             }
-            Method::SubscriptionsListen => self.listen(admitted, client, request).await,
+            Method::SubscriptionsListen => Box::pin(self.listen(admitted, client, request)).await,
             _ => {
                 let carried = Carried { headers: Some(&entered.headers), cancel: None };
                 direct(self.pipeline().call(admitted, client, request, carried).await)
