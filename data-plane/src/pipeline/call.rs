@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use portcullis_mcp::respond::{self, Answer};
 use portcullis_mcp::{Edit, EditError, HeaderParam, Method, edit, headers, object};
-use portcullis_policy::{Denial, Permit, Reason, Rule, Server, Target};
+use portcullis_policy::resource::AuditMode;
+use portcullis_policy::{Denial, Permit, Reason, Server, Target, live};
 use serde_json::value::RawValue;
 
 use super::context::{Admitted, Client, Request};
@@ -55,8 +56,7 @@ impl Pipeline {
         carried: Carried<'_>,
     ) -> Answered {
         let Some(flight) = Flight::begin(self.metrics(), MAX_IN_FLIGHT) else {
-            self.metrics().denied(Reason::Overloaded);
-            return Answered::Reply(answer_of(&admitted, &client, &request, Reason::Overloaded, None));
+            return Answered::Reply(self.overloaded(&admitted, &client, &request));
         };
         let decided = self.decide(&admitted, &client, &request).await;
         let prepared = decided.and_then(|(permit, claim)| {
@@ -141,7 +141,7 @@ impl Pipeline {
         request: &Request,
         headers: Option<&HeaderMap>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        if let Some(limited) = Limited::by_size(admitted, permit) {
+        if let Some(limited) = Limited::by_size(admitted, permit, request.params.as_deref()) {
             return Err(Stop::Limited(Box::new(limited)));
         }
         let (upstream_name, header_params) = match permit.target() {
@@ -236,6 +236,23 @@ impl Pipeline {
         recorder.settle(Outcome::Ok, None).map_err(|_| refused(Reason::AuditUnavailable))
     }
 
+    /// Turns away a request for which there is no room. It is recorded where there is a place for that, and turned away alike
+    /// where there is none.
+    pub(super) fn overloaded(&self, admitted: &Admitted, client: &Client, request: &Request) -> Answer {
+        let denial = live::denial(Reason::Overloaded, admitted.snapshot.version(), None);
+        let answer = answer_of(admitted, client, request, Reason::Overloaded, None);
+        let audit = AuditMode::BestEffort;
+        match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
+            Ok(mut recorder) => {
+                recorder.decided();
+                recorder.sent(answer.body.len());
+                let _ = recorder.deny(&denial);
+            }
+            Err(_) => self.metrics().denied(Reason::Overloaded),
+        }
+        answer
+    }
+
     /// Answers a request that goes no further, and records it.
     fn refuse(&self, admitted: &Arc<Admitted>, client: &Client, request: &Request, stop: Stop) -> Answer {
         let (denial, answer) = match stop {
@@ -247,7 +264,9 @@ impl Pipeline {
                 let answer = limited.answer(admitted, client, request);
                 (limited.denial, answer)
             }
-            Stop::Malformed(answer) => (malformed(admitted), answer),
+            Stop::Malformed(answer) => {
+                (live::denial(Reason::MalformedRequest, admitted.snapshot.version(), None), answer)
+            }
         };
         let audit = audit_of(admitted, denial.server.as_ref());
         match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
@@ -286,6 +305,8 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
     };
     let exchange = match exchange {
         Ok(exchange) => exchange,
+        // What ends a call may end its upstream session first, and the call with an error of that.
+        Err(_) if interrupt.is_cancelled() => return Answered::Cancelled,
         Err(error) => {
             return Answered::Reply(match Limited::by_upstream(&course.admitted, &course.server, &error) {
                 Some(limited) => course.limited(&limited),
@@ -357,17 +378,6 @@ fn missing(request: &Request, member: &str) -> Stop {
 
 fn unreadable(request: &Request, fault: EditError) -> Stop {
     Stop::Malformed(respond::invalid_params(Some(&request.id), &format!("params: {fault}"), false))
-}
-
-fn malformed(admitted: &Admitted) -> Denial {
-    Denial {
-        reason: Reason::MalformedRequest,
-        rule: Rule::closed(),
-        snapshot: admitted.snapshot.version(),
-        server: None,
-        tool: None,
-        zone: None,
-    }
 }
 
 impl Client {

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use portcullis_mcp::headers::REQUEST_ID;
+use portcullis_policy::Reason;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,7 +41,7 @@ use self::inflight::InFlight;
 use self::session::{Tombstones, Wishes};
 use self::streams::Streams;
 use crate::pipeline::shards::Shards;
-use crate::pipeline::{Arrival, Pipeline, PipelineParts, Rendered};
+use crate::pipeline::{Arrival, Pipeline, PipelineParts, Refused, Rendered};
 use crate::sync::{Signal, Signals};
 
 /// Sessions whose wishes (log level, subscriptions) a plane remembers; beyond it the oldest is forgotten.
@@ -158,17 +159,22 @@ impl Gateway {
                 };
                 match bytes {
                     Ok(bytes) => Ok(self.post(&entered, bytes).await),
-                    Err(status) => Err(Box::new(self.misshapen(status))),
+                    Err(status) => Err(Box::new(self.misshapen(&entered.refused(&method), status))),
                 }
             }
             Method::GET => Ok(self.get(&entered)),
             Method::DELETE => Ok(self.delete(&entered).await),
-            _ => Err(Box::new(self.misshapen(StatusCode::METHOD_NOT_ALLOWED))),
+            _ => {
+                let refused = entered.refused(&method);
+                Err(Box::new(self.misshapen(&refused, StatusCode::METHOD_NOT_ALLOWED)))
+            }
         }
     }
 
-    fn misshapen(&self, status: StatusCode) -> Response<Body> {
-        self.metrics().turned_away(portcullis_policy::Reason::MalformedRequest);
+    /// Answers, counts and records a request of somebody known whose form is wrong.
+    fn misshapen(&self, refused: &Refused<'_>, status: StatusCode) -> Response<Body> {
+        self.metrics().turned_away(Reason::MalformedRequest);
+        self.pipeline().note_refused(refused, Reason::MalformedRequest);
         match status {
             StatusCode::METHOD_NOT_ALLOWED => answer::method_not_allowed("POST, GET, DELETE"),
             status => answer::status(status),
