@@ -104,6 +104,11 @@ impl World {
         read.unwrap().map(Result::unwrap).collect()
     }
 
+    /// Where the records are.
+    pub fn spool_dir(&self) -> &std::path::Path {
+        self.spool.path()
+    }
+
     /// Waits for a record that fits.
     pub async fn record(&self, fits: impl Fn(&AuditRecord) -> bool) -> AuditRecord {
         for _ in 0..1000 {
