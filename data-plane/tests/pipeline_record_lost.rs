@@ -1,5 +1,12 @@
 //! A disk that fails after a place was reserved. In a file, and so in a process, of its own: the limit that stands for the
 //! disk's end is the process's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod common;
 

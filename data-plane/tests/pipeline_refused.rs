@@ -1,4 +1,11 @@
 //! Refusals of somebody known leave a record, as long as there is a place for it; without one they are the same refusals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod common;
 
