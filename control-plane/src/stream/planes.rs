@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_policy::resource::{Kind, Name, Uid};
 use portcullis_proto::config::v1::{
-    Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, signal::Signal as SignalKind,
+    Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, session_wished::Wish, signal::Signal as SignalKind,
 };
 use portcullis_seal::PublicKey;
 use tonic::Status;
@@ -28,6 +28,8 @@ const GONE_MS: u64 = 24 * 60 * 60 * 1000;
 const MAX_ENDED: usize = 10_000;
 /// The longest text of a plane that is kept, in characters.
 const MAX_TEXT: usize = 1_000;
+/// The longest wish of a session that is relayed, in bytes: a URI, most of all.
+const MAX_WISH: usize = 8 << 10;
 /// At most one hint in so many milliseconds leads to a probe of one server; the next regular probe finds the rest.
 const HINT_MS: u64 = 1_000;
 
@@ -318,6 +320,14 @@ fn sane(mut signal: Signal) -> Option<Signal> {
         SignalKind::RequestCancelled(cancelled) => {
             cancelled.reason = cut(&cancelled.reason);
             (cancelled.session.len() == 16 && cancelled.request_id_json.len() <= MAX_TEXT).then_some(signal)
+        }
+        SignalKind::SessionWished(wished) => {
+            let length = match wished.wish.as_ref()? {
+                Wish::LogLevel(level) => level.len(),
+                Wish::Subscribed(subscribed) => subscribed.uri.len() + subscribed.server.len(),
+                Wish::Unsubscribed(uri) => uri.len(),
+            };
+            (wished.session.len() == 16 && length <= MAX_WISH).then_some(signal)
         }
     }
 }

@@ -17,18 +17,15 @@ use super::Gateway;
 use super::admit::Entered;
 use super::answer::{self, HttpAnswer};
 use super::post::{unknown_method, version_header};
-use super::session::{Session, Wishes};
+use super::session::Session;
 use crate::lists::Offer;
 use crate::pipeline::{
     Admitted, Answered, Client, Refused, Request, Trace, Undeliverable, empty_object, is_log_level,
 };
-use crate::sync::Signal;
+use crate::sync::{Signal, Wish};
 
 /// What the record of a refused answer names: it has no method of its own.
 const POST: &str = "POST";
-
-/// URIs that one session may be subscribed to.
-const MAX_SUBSCRIPTIONS: usize = 1000;
 
 impl Gateway {
     /// Answers one message of a legacy caller.
@@ -200,7 +197,7 @@ impl Gateway {
             let refused = Refused::of(&admitted, Era::Legacy, request.method.as_str());
             return self.malformed(&refused, answer::of(answer));
         };
-        self.wish(client.session, |wishes| wishes.log_level = Some(level.clone().into_owned()));
+        self.wish(client.session, Wish::LogLevel(level.clone().into_owned()));
         answer::of(self.pipeline().set_level(admitted, client, request).await)
     }
 
@@ -218,26 +215,20 @@ impl Gateway {
             Ok(Message::Response { outcome: Ok(_), .. })
         );
         if let (true, Some(server)) = (accepted, server) {
-            self.wish(session, |wishes| {
-                if method == Method::ResourcesUnsubscribe {
-                    wishes.subscriptions.remove(&uri);
-                } else if wishes.subscriptions.len() < MAX_SUBSCRIPTIONS {
-                    wishes.subscriptions.insert(uri.clone(), server.clone());
-                }
-            });
+            let wish = match method {
+                Method::ResourcesUnsubscribe => Wish::Unsubscribed(uri),
+                _ => Wish::Subscribed { uri, server },
+            };
+            self.wish(session, wish);
         }
         answer::of(reply)
     }
 
-    /// Remembers a wish of a session on this plane, and tells its standing stream.
-    fn wish(&self, session: Option<[u8; 16]>, change: impl FnOnce(&mut Wishes)) {
+    /// Remembers what a session wishes, here and on every sibling.
+    fn wish(&self, session: Option<[u8; 16]>, wish: Wish) {
         let Some(session) = session else { return };
-        let mut wishes = self.0.wishes.get(&session).map(|wishes| Wishes::clone(&wishes)).unwrap_or_default();
-        change(&mut wishes);
-        wishes.changed_unix_ms = self.pipeline().clock().unix_ms();
-        self.0.wishes.put(&session, &Arc::new(wishes), |wishes| wishes.changed_unix_ms);
-        // No standing stream is no error.
-        let _ = self.0.wished.send(session);
+        self.0.wished(session, wish.clone());
+        self.0.signals.send(Signal::SessionWished { session, wish });
     }
 
     async fn told(&self, admitted: &Arc<Admitted>, client: &Arc<Client>, name: &str, params: &Params<'_>) {

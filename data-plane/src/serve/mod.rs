@@ -42,7 +42,7 @@ use self::session::{Tombstones, Wishes};
 use self::streams::Streams;
 use crate::pipeline::shards::Shards;
 use crate::pipeline::{Arrival, Pipeline, PipelineParts, Refused, Rendered};
-use crate::sync::{Signal, Signals};
+use crate::sync::{Signal, Signals, Wish};
 
 /// Sessions whose wishes (log level, subscriptions) a plane remembers; beyond it the oldest is forgotten.
 const MAX_WISHES: usize = 65_536;
@@ -190,7 +190,19 @@ impl Gateway {
     }
 }
 
-/// Sessions that ended and calls that were cancelled on another plane; and the forgetting of what is over.
+impl Inner {
+    /// Remembers what a session wishes, and tells its standing stream.
+    fn wished(&self, session: [u8; 16], wish: Wish) {
+        let mut wishes = self.wishes.get(&session).map(|wishes| Wishes::clone(&wishes)).unwrap_or_default();
+        wishes.take(wish);
+        wishes.changed_unix_ms = self.pipeline.clock().unix_ms();
+        self.wishes.put(&session, &Arc::new(wishes), |wishes| wishes.changed_unix_ms);
+        // No standing stream is no error.
+        let _ = self.wished.send(session);
+    }
+}
+
+/// What sessions did on another plane: they ended, cancelled calls, wished something; and the forgetting of what is over.
 async fn listen_to_siblings(
     inner: std::sync::Weak<Inner>,
     mut heard: broadcast::Receiver<Signal>,
@@ -221,6 +233,7 @@ async fn listen_to_siblings(
                     inner.in_flight.cancel(&session, id);
                 }
             }
+            Ok(Signal::SessionWished { session, wish }) => inner.wished(session, wish),
             Err(broadcast::error::RecvError::Lagged(lost)) => {
                 tracing::warn!(lost, "signals of siblings were lost");
             }

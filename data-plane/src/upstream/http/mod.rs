@@ -235,6 +235,8 @@ impl HttpLink {
                 let key = self.key(caller.principal, caller.client_session);
                 let _arriving = self.sessions.arriving(key);
                 let session = self.sessions.obtain(key, || self.initialize(Some(&caller))).await?;
+                // Asked for on another plane, or of a session that the server forgot since.
+                self.subscribe(&session, &wanted.resource_subscriptions).await;
                 self.listen_legacy(session, &wanted).await
             }
             (Spoken::Legacy, Era::Modern) => {
@@ -248,6 +250,9 @@ impl HttpLink {
 
     async fn subscribe(&self, session: &HttpSession, uris: &[String]) {
         for uri in uris {
+            if !session.takes_subscription(uri) {
+                continue;
+            }
             let params = wire::raw(format!(r#"{{"uri":{}}}"#, portcullis_mcp::object::quoted(uri)));
             let body = wire::request(self.next_id(), "resources/subscribe", params.as_deref());
             if let Err(error) = self.ask(session.headers("resources/subscribe"), body, 64 << 10).await {
