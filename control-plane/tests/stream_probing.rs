@@ -176,6 +176,17 @@ async fn signals_reach_all_other_planes_and_ended_sessions_also_those_that_conne
         let Some(SignalKind::RequestCancelled(cancelled)) = plane.signal().await.signal else { panic!() };
         assert_eq!(cancelled.reason.len(), 1_000, "bounded");
     }
+    let wished = |level: String| proto::Signal {
+        signal: Some(SignalKind::SessionWished(proto::SessionWished {
+            session: vec![2; 16].into(),
+            wish: Some(proto::session_wished::Wish::LogLevel(level)),
+        })),
+    };
+    a.say(Said::Signal(wished("x".repeat(10_000)))).await;
+    a.say(Said::Signal(wished("debug".to_owned()))).await;
+    for plane in [&mut b, &mut c] {
+        assert_eq!(plane.signal().await, wished("debug".to_owned()), "and not the one beyond every bound");
+    }
     // Not to the one that sent it: what it hears next is what b sends.
     for malformed in [proto::Signal::default(), ended(9, 0)] {
         let malformed = match malformed.signal {

@@ -113,13 +113,17 @@ fn a_record_is_in_the_file_when_write_returns() {
 fn a_place_that_is_dropped_leaves_no_trace_and_gives_its_room_back() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), SpoolConfig { max_places: 2, ..config() }).unwrap();
+    drop(spool.reserve().unwrap());
+    let first: Vec<_> = segments(dir.path()).into_iter().take(1).collect();
     for _ in 0..1000 {
         drop(spool.reserve().unwrap());
     }
     write(&spool, [1]);
     assert_eq!(spool.stats().places, 0);
-    assert_eq!(segments(dir.path()).len(), 1, "no segment was used up");
     assert_eq!(numbers(&all(dir.path())), [1]);
+    // What was made ahead goes with the spool; what is left is what was written to.
+    drop(spool);
+    assert_eq!(segments(dir.path()), first, "no segment was used up");
 }
 
 #[test]

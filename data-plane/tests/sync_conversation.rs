@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_data_plane::sync::{ProbeAssignment, Signal};
+use portcullis_data_plane::sync::{ProbeAssignment, Signal, Wish};
 use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_proto::config::v1::attach_request::Message as Said;
@@ -163,6 +163,17 @@ async fn signals_go_both_ways() {
         .await;
     session.tell(Told::Signal(signal)).await;
     assert_eq!(soon(heard.recv()).await.unwrap(), cancelled);
+    for wish in [
+        Wish::LogLevel("debug".to_owned()),
+        Wish::Subscribed { uri: "note:///a".to_owned(), server: "files".parse().unwrap() },
+        Wish::Unsubscribed("note:///a".to_owned()),
+    ] {
+        let wished = Signal::SessionWished { session: [2; 16], wish };
+        plane.synced.signals.send(wished.clone());
+        let Some(Said::Signal(signal)) = session.heard().await else { panic!("a signal") };
+        session.tell(Told::Signal(signal)).await;
+        assert_eq!(soon(heard.recv()).await.unwrap(), wished);
+    }
 }
 
 #[tokio::test]

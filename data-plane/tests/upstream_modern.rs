@@ -20,17 +20,11 @@ use portcullis_mcp::Era;
 use portcullis_policy::Reason;
 use serde_json::{Value, json};
 
+use upstream_support::exchange::json_body;
 use upstream_support::fake::{Fake, Seen, empty, error, events, json_answer, result, stream, text_answer};
 use upstream_support::modern::{self, plain};
 use upstream_support::world::{World, call, echo, http, legacy_caller, listen, modern_caller};
 use upstream_support::{legacy, soon};
-
-fn json_body(body: &ExchangeBody) -> Value {
-    match body {
-        ExchangeBody::Json(json) => serde_json::from_slice(json).unwrap(),
-        ExchangeBody::Stream(_) => panic!("a stream where JSON was expected"),
-    }
-}
 
 #[tokio::test]
 async fn a_request_says_in_headers_and_meta_who_calls() {

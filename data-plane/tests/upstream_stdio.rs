@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use upstream_support::child::{alive, transport};
+use upstream_support::exchange::{json_body, streamed};
 use upstream_support::world::{World, call, legacy_caller, listen, modern_caller, server, uid};
 use upstream_support::{soon, until};
 
@@ -67,16 +68,7 @@ fn how(caller: Caller, arguments: &Value) -> Call {
 }
 
 fn answer(exchange: Exchange) -> Value {
-    let ExchangeBody::Json(json) = exchange.body else { panic!("a stream where JSON was expected") };
-    let mut value: Value = serde_json::from_slice(&json).unwrap();
-    value["result"]["structuredContent"].take()
-}
-
-fn streamed(exchange: Exchange) -> EventStream {
-    match exchange.body {
-        ExchangeBody::Stream(stream) => stream,
-        ExchangeBody::Json(_) => panic!("JSON where a stream was expected"),
-    }
+    json_body(&exchange.body)["result"]["structuredContent"].take()
 }
 
 fn other(caller: Caller) -> Caller {

@@ -294,3 +294,41 @@ async fn a_call_on_one_plane_is_cancelled_through_its_sibling() {
     let called = upstream.saw("tools/call").await;
     assert_eq!(cancelled.message["params"]["requestId"], called.message["id"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_asked_of_one_plane_its_sibling_does_too() {
+    let upstream = Upstream::legacy(&["read"]).await;
+    let (portcullis, sibling, _) = siblings(&upstream, 1).await;
+    let reader = portcullis.admin.apply(
+        "{apiVersion: portcullis/v1, kind: VirtualKey, metadata: {name: reader}, spec: {principal: {kind: agent, subject: r}, grants: [{server: files, allow: [read], resources: ['note:///*']}]}}",
+    );
+    let reader = secret(&reader.await, "reader");
+    portcullis.settle().await;
+    sibling.enforces(portcullis.plane.version()).await;
+    let here = portcullis.plane.legacy("/servers/files/mcp", &reader).open().await;
+    let there = here.at(format!("{}/servers/files/mcp", sibling.base));
+
+    assert!(here.ask("logging/setLevel", json!({"level": "debug"})).await.succeeded());
+    assert!(here.ask("resources/subscribe", json!({"uri": "note:///a"})).await.succeeded());
+    // In the session that each plane has with the server for this client.
+    let in_sessions = |method: &'static str, params: Value| {
+        let seen = upstream.seen();
+        let of =
+            seen.iter().filter(|seen| seen.message["method"] == method && seen.message["params"] == params);
+        of.map(|seen| seen.headers["mcp-session-id"].clone()).collect::<HashSet<_>>().len()
+    };
+    eventually("the level is set by both planes", async || {
+        assert!(there.call("read", json!({})).await.succeeded());
+        (in_sessions("logging/setLevel", json!({"level": "debug"})) == 2).then_some(())
+    })
+    .await;
+    let mut standing = there.listen().await;
+    eventually("both planes are subscribed", async || {
+        (in_sessions("resources/subscribe", json!({"uri": "note:///a"})) == 2).then_some(())
+    })
+    .await;
+    upstream.listened_to(1).await;
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "note:///a"}});
+    upstream.push(&updated);
+    assert_eq!(standing.until(Some("notifications/resources/updated")).await["params"]["uri"], "note:///a");
+}

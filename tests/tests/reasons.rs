@@ -1,5 +1,5 @@
 //! Every reason that can occur in this version, provoked end to end: the reply is what the contract's table says, and the
-//! audit record, the metric and explain name the same reason.
+//! audit record, the metric and explain say the same of it. What only a data plane can meet, explain is told to assume.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
 use http::Method;
-use portcullis_data_plane::ledger::Decision;
-use portcullis_policy::Reason;
+use portcullis_policy::explain::{Question, explain};
+use portcullis_policy::{EndpointRef, Reason, live};
 use portcullis_proto::admin::v1 as api;
 use portcullis_tests::admin::secret;
 use portcullis_tests::client::{Answer, page};
@@ -23,6 +23,7 @@ use portcullis_tests::patience::eventually;
 use portcullis_tests::planes::{ControlOptions, DataPlane, PlaneOptions};
 use portcullis_tests::{Caller, Portcullis, Upstream, tool};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Reasons of later versions: nothing of this one can give them.
 const LATER: &[Reason] = &[
@@ -96,34 +97,48 @@ impl World {
         self.provoked.insert(reason);
     }
 
-    /// A call that policy lets through and a server's own limit does not: the limit is the rule of its record. explain, which
-    /// knows no load and no sizes, says what policy says.
-    async fn limited(&mut self, reason: Reason, tool: &str, answer: &Answer, rule: &str) {
-        Reply::ToolError.check(reason, tool, answer);
-        let record = self.portcullis.plane.record(answer.request_id()).await;
-        assert_eq!((record.reason, record.decision), (Some(reason), Decision::Deny), "{record:?}");
-        assert_eq!(record.rule.as_deref(), Some(rule));
-        assert!(self.metric("calls_refused", reason).await > 0, "{reason}");
-        let told = self.portcullis.admin.explain("bot", tool, "/mcp").await;
-        assert_eq!(told["decision"], "permit", "{told}");
-        self.provoked.insert(reason);
-    }
-
-    /// A call that is decided, and what is said of it in all places.
-    async fn decided(&mut self, reason: Reason, tool: &str, answer: &Answer, reply: Reply) {
+    /// A call of `bot` that came to something, and what is said of it in all places.
+    async fn came_to(
+        &mut self,
+        reason: Reason,
+        tool: &str,
+        arguments: Option<&Value>,
+        answer: &Answer,
+        reply: Reply,
+    ) {
         reply.check(reason, tool, answer);
-        let record = self.portcullis.plane.record(answer.request_id()).await;
-        let record = serde_json::to_value(&record).unwrap();
-        assert_eq!(record["reason"], reason.code(), "{record}");
         assert!(self.metric("calls_refused", reason).await > 0, "{reason}");
-        let told = self.portcullis.admin.explain("bot", tool, "/mcp").await;
-        assert_eq!(told["decision"], record["decision"], "{told} {record}");
-        assert_eq!(told["rule"], record["rule"], "{told} {record}");
-        assert_eq!(told["snapshotVersion"], record["snapshotVersion"], "{told} {record}");
-        let expected = if record["decision"] == "deny" { json!(reason.code()) } else { Value::Null };
-        assert_eq!(told["reason"], expected, "{told}");
+        same(&self.portcullis, reason, tool, "/mcp", arguments, answer.request_id()).await;
         self.provoked.insert(reason);
     }
+}
+
+/// The record of a request of `bot`, and what explain says of such a call, agree in all that both say.
+async fn same(
+    portcullis: &Portcullis,
+    reason: Reason,
+    tool: &str,
+    endpoint: &str,
+    arguments: Option<&Value>,
+    request: Uuid,
+) {
+    let record = portcullis.plane.record(request).await;
+    let told =
+        portcullis.admin.explain_call("bot", tool, endpoint, arguments, assumed(reason).as_slice()).await;
+    agree(reason, &told, &serde_json::to_value(&record).unwrap());
+}
+
+fn agree(reason: Reason, told: &Value, record: &Value) {
+    assert_eq!(record["reason"], reason.code(), "{record}");
+    for name in ["decision", "reason", "rule", "snapshotVersion"] {
+        assert!(!record[name].is_null(), "{name} of {record}");
+        assert_eq!(told[name], record[name], "{name} of {told} {record}");
+    }
+}
+
+/// What explain must be told; policy and arguments it judges by itself.
+fn assumed(reason: Reason) -> Option<&'static str> {
+    live::REASONS.contains(&reason).then(|| reason.code())
 }
 
 async fn metric(plane: &DataPlane, name: &str, reason: Reason) -> u64 {
@@ -202,18 +217,19 @@ async fn outside(world: &mut World) {
             list(world.caller("bot", "/mcp").with("x-portcullis-key", &doubled)).await
         })
         .await;
+    assert_eq!(
+        world.portcullis.admin.explain("nobody", "files_read", "/mcp").await["reason"],
+        "unauthenticated"
+    );
     // Somebody known who feels their way around: refused alike, and on record.
     for path in ["/bundles/nothing/mcp", "/servers/nothing/mcp", "/elsewhere"] {
         let answer = list(world.caller("bot", path)).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (404, 404), "{answer:?}");
         assert!(!answer.text.contains("endpoint"), "{}", answer.text);
-        let record = world.portcullis.plane.record(answer.request_id()).await;
-        assert_eq!((record.reason, record.decision), (Some(Reason::UnknownEndpoint), Decision::Deny));
-        if path != "/elsewhere" {
-            let told = world.portcullis.admin.explain("bot", "files_read", path).await;
-            assert_eq!(told["reason"], "unknown_endpoint", "{told}");
-            assert_eq!(told["rule"], json!(record.rule), "{told}");
-        }
+        // A path that is none at all is no question for explain; to the caller, and on record, it is an unknown endpoint.
+        let asked = if path == "/elsewhere" { "/servers/elsewhere/mcp" } else { path };
+        let reason = Reason::UnknownEndpoint;
+        same(&world.portcullis, reason, "files_read", asked, None, answer.request_id()).await;
     }
     assert!(world.metric("turned_away", Reason::UnknownEndpoint).await >= 3);
     world.provoked.insert(Reason::UnknownEndpoint);
@@ -232,24 +248,61 @@ async fn outside(world: &mut World) {
     // The shape of each refusal of a malformed request is the protocol's own.
     let count = world.metric("calls_refused", Reason::MalformedRequest).await;
     let bot = world.caller("bot", "/mcp");
-    for (caller, body, code) in [
-        (bot.clone(), "{", -32700),
-        (bot.clone(), "[]", -32600),
+    for (caller, body, code, method) in [
+        (bot.clone(), "{", -32700, "POST"),
+        (bot.with("mcp-method", "tools/call"), "[]", -32600, "tools/call"),
         (
             bot.with("mcp-protocol-version", "2026-07-28"),
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
             -32602,
+            "tools/list",
         ),
-        (bot.clone(), r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}"#, -32600),
+        (
+            bot.clone(),
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}"#,
+            -32600,
+            "POST",
+        ),
     ] {
         let answer = caller.post(body).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, code), "{body}: {answer:?}");
+        malformed(world, answer.request_id(), method).await;
     }
     let (caller, message) = bot.request("tools/call", json!({"name": "files_read", "arguments": {}}));
     let answer = caller.with("mcp-name", "files_other").post(message.to_string()).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (400, -32020), "{answer:?}");
-    assert_eq!(world.metric("calls_refused", Reason::MalformedRequest).await, count + 5);
+    malformed(world, answer.request_id(), "tools/call").await;
+    let answer = bot.ask("no/such", json!({})).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (404, -32601), "{answer:?}");
+    malformed(world, answer.request_id(), "no/such").await;
+    assert_eq!(world.metric("calls_refused", Reason::MalformedRequest).await, count + 6);
+
+    // What HTTP itself is wrong about, and a session that is none.
+    for (caller, method, status) in [
+        (bot.with("content-type", "text/plain"), Method::POST, 415),
+        (bot.with("accept", "text/html"), Method::POST, 406),
+        (bot.clone(), Method::PUT, 405),
+        (bot.with("mcp-protocol-version", "2025-11-25").with("mcp-session-id", "gone"), Method::GET, 404),
+        (bot.with("mcp-protocol-version", "2025-11-25").with("mcp-session-id", "gone"), Method::DELETE, 404),
+    ] {
+        let name = match method {
+            Method::POST => "POST",
+            Method::GET => "GET",
+            Method::DELETE => "DELETE",
+            _ => "other",
+        };
+        let answer = caller.send(method, "{}", None).await.whole().await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+        malformed(world, answer.request_id(), name).await;
+    }
     world.provoked.insert(Reason::MalformedRequest);
+}
+
+/// The record of a malformed request says who it was and what was asked for.
+async fn malformed(world: &World, request: Uuid, method: &str) {
+    same(&world.portcullis, Reason::MalformedRequest, "files_read", "/mcp", None, request).await;
+    let record = world.portcullis.plane.record(request).await;
+    assert_eq!((&*record.method, record.key.name.as_str(), &*record.endpoint), (method, "bot", "/mcp"));
 }
 
 /// What policy denies.
@@ -279,7 +332,7 @@ async fn decisions(world: &mut World) {
     ] {
         let calls = world.files.calls();
         let answer = bot.call(name, json!({})).await;
-        world.decided(reason, name, &answer, reply).await;
+        world.came_to(reason, name, None, &answer, reply).await;
         assert_eq!(world.files.calls(), calls, "{reason} reached the server");
     }
 }
@@ -294,7 +347,7 @@ async fn upstreams(world: &mut World) {
         (Reason::ResponseTooLarge, "files_big"),
     ] {
         let answer = bot.call(name, json!({})).await;
-        world.decided(reason, name, &answer, Reply::ToolError).await;
+        world.came_to(reason, name, None, &answer, Reply::ToolError).await;
     }
 
     // The one place is taken by a call that hangs.
@@ -305,20 +358,24 @@ async fn upstreams(world: &mut World) {
     });
     eventually("the call that hangs", async || (world.files.calls() > calls).then_some(())).await;
     let answer = bot.call("files_read", json!({})).await;
-    world
-        .limited(
-            Reason::ConcurrencyExceeded,
-            "files_read",
-            &answer,
-            "McpServer/files spec.limits.concurrency",
-        )
-        .await;
+    world.came_to(Reason::ConcurrencyExceeded, "files_read", None, &answer, Reply::ToolError).await;
     taken.await.unwrap();
 
-    let large = json!({"pad": "x".repeat(1100)});
-    let answer = bot.call("modern_search", large).await;
-    let rule = "McpServer/modern spec.limits.maxRequestBytes";
-    world.limited(Reason::ArgumentsInvalid, "modern_search", &answer, rule).await;
+    // The largest arguments that the server takes, and one byte more: judged alike where they are sent and where they are
+    // explained.
+    for (length, refused) in [(1024, false), (1025, true)] {
+        let arguments = json!({"pad": "x".repeat(length - r#"{"pad":""}"#.len())});
+        let answer = bot.call("modern_search", arguments.clone()).await;
+        if refused {
+            let reason = Reason::ArgumentsInvalid;
+            world.came_to(reason, "modern_search", Some(&arguments), &answer, Reply::ToolError).await;
+        } else {
+            assert!(answer.succeeded(), "{answer:?}");
+            let admin = &world.portcullis.admin;
+            let told = admin.explain_call("bot", "modern_search", "/mcp", Some(&arguments), &[]).await;
+            assert_eq!((&told["decision"], &told["reason"]), (&json!("permit"), &Value::Null), "{told}");
+        }
+    }
 
     // What other methods get.
     let down = bot.ask("resources/read", json!({"uri": "note:///a"})).await;
@@ -341,6 +398,8 @@ async fn bounds(world: &mut World) {
     };
     assert_eq!(refused.status, 503);
     assert!(refused.headers.contains_key("retry-after"));
+    let request = refused.headers["x-request-id"].to_str().unwrap().parse().unwrap();
+    same(&world.portcullis, Reason::Overloaded, "files_read", "/mcp", None, request).await;
     assert!(world.metric("calls_refused", Reason::Overloaded).await > 0);
     world.provoked.insert(Reason::Overloaded);
     drop(open);
@@ -364,10 +423,16 @@ async fn bounds(world: &mut World) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(upstream.calls(), 1, "the call happened");
+    // There is no record, which is the point; explain says the rest.
+    let told = portcullis.admin.explain_call("bot", "files_read", "/mcp", None, &["audit_unavailable"]).await;
+    assert_eq!((&told["decision"], &told["reason"]), (&json!("deny"), &json!("audit_unavailable")), "{told}");
+    assert_eq!(told["rule"], "TrustZone/default spec.audit", "{told}");
     assert_eq!(metric(&portcullis.plane, "calls_refused", Reason::AuditUnavailable).await, 1);
     upstream.open_gate(1);
+    let missed = answer.request_id();
     assert!(slow.await.unwrap().succeeded());
     assert!(bot.call("files_read", json!({})).await.succeeded());
+    assert!(!portcullis.plane.records().iter().any(|record| record.request_id == missed));
     world.provoked.insert(Reason::AuditUnavailable);
 }
 
@@ -379,6 +444,12 @@ async fn without_a_snapshot(world: &mut World) {
     assert_eq!(answer.status, 503);
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(metric(&plane, "turned_away", Reason::SnapshotStale).await, 1);
+    // Who asked is not known without a snapshot, so that there is no record; explain says the rest.
+    assert!(plane.records().is_empty());
+    let assume = ["snapshot_stale"];
+    let told = world.portcullis.admin.explain_call("bot", "files_read", "/mcp", None, &assume).await;
+    assert_eq!((&told["decision"], &told["reason"]), (&json!("deny"), &json!("snapshot_stale")), "{told}");
+    assert_eq!(told["steps"].as_array().unwrap().len(), 1, "{told}");
     world.provoked.insert(Reason::SnapshotStale);
 }
 
@@ -399,7 +470,12 @@ async fn internal(world: &mut World) {
     let answer = bot.call("files_ask", json!({})).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (200, -32603), "{answer:?}");
     assert_eq!(answer.reason(), "internal", "{answer:?}");
+    // There is no administrator to ask here: the plane's own snapshot is explained.
+    let snapshot = plane.live.load().unwrap();
+    let question =
+        Question { assume: &[Reason::Internal], ..Question::tool("bot", EndpointRef::All, "files_ask", 0) };
+    let told = serde_json::to_value(explain(&snapshot, &question)).unwrap();
     let record = plane.record(answer.request_id()).await;
-    assert_eq!(record.reason, Some(Reason::Internal));
+    agree(Reason::Internal, &told, &serde_json::to_value(&record).unwrap());
     world.provoked.insert(Reason::Internal);
 }

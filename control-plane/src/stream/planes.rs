@@ -1,34 +1,35 @@
 //! The data planes that are connected, and lately were: who probes what, what each enforces, and what must reach all of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod table;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_policy::resource::{Kind, Name, Transport, Uid};
+use portcullis_policy::resource::{Kind, Name, Uid};
 use portcullis_proto::config::v1::{
-    Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, signal::Signal as SignalKind,
+    Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, session_wished::Wish, signal::Signal as SignalKind,
 };
 use portcullis_seal::PublicKey;
 use tonic::Status;
 
-use super::assign::{Prober, Target, assign};
 use super::connection::{Connection, End};
 use super::own::OwnTokens;
 use super::tokens::{self, TokenError};
-use crate::catalog;
 use crate::clock::Clock;
 use crate::refusals::Refusals;
 use crate::store::State;
+use table::{Record, Table};
 
 /// How many planes may be connected.
 pub const MAX_CONNECTED: usize = 1_000;
-/// How many planes that are gone are remembered; those gone longest are forgotten first.
-const MAX_GONE: usize = 1_000;
 /// How long a plane that is gone is listed.
 const GONE_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many ended sessions are remembered for planes that connect later.
 const MAX_ENDED: usize = 10_000;
 /// The longest text of a plane that is kept, in characters.
 const MAX_TEXT: usize = 1_000;
+/// The longest wish of a session that is relayed, in bytes: a URI, most of all.
+const MAX_WISH: usize = 8 << 10;
 /// At most one hint in so many milliseconds leads to a probe of one server; the next regular probe finds the rest.
 const HINT_MS: u64 = 1_000;
 
@@ -61,21 +62,6 @@ pub struct PlaneInfo {
     pub draining: bool,
     /// The id of the token that it connected with.
     pub token: String,
-}
-
-struct Record {
-    info: PlaneInfo,
-    live: Option<Arc<Connection>>,
-}
-
-#[derive(Default)]
-struct Table {
-    records: BTreeMap<String, Record>,
-    connections: u64,
-    ended: VecDeque<SessionEnded>,
-    /// The version of each server's document at the last assignment.
-    servers: BTreeMap<Uid, u64>,
-    hinted: HashMap<Uid, u64>,
 }
 
 /// The connected planes. Cheap to clone.
@@ -323,70 +309,6 @@ impl Planes {
     }
 }
 
-impl Table {
-    fn live(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.records.values().filter_map(|record| record.live.as_ref())
-    }
-
-    fn connected(&self) -> usize {
-        self.live().count()
-    }
-
-    /// The record of a stream, unless a newer stream took its place.
-    fn of(&mut self, connection: &Connection) -> Option<&mut Record> {
-        self.records
-            .get_mut(&connection.name)
-            .filter(|record| record.live.as_ref().is_some_and(|live| live.id == connection.id))
-    }
-
-    fn forget_gone(&mut self) {
-        let mut gone: Vec<(u64, String)> = self
-            .records
-            .values()
-            .filter(|record| record.live.is_none())
-            .map(|record| (record.info.since_unix_ms, record.info.name.clone()))
-            .collect();
-        gone.sort();
-        let excess = gone.len().saturating_sub(MAX_GONE);
-        for (_, name) in gone.into_iter().take(excess) {
-            self.records.remove(&name);
-        }
-    }
-
-    /// Gives every server to one plane, and asks for a probe of those whose document changed.
-    fn reassign(&mut self, state: &State) {
-        let mut targets = Vec::new();
-        let mut servers = BTreeMap::new();
-        for object in state.list(Kind::McpServer.as_str()) {
-            let Some(transport) = catalog::server_transport(object) else { continue };
-            targets.push(Target { uid: object.uid, stdio: matches!(transport, Transport::Stdio(_)) });
-            servers.insert(object.uid, object.version);
-        }
-        let probers: Vec<Prober<'_>> = self
-            .records
-            .values()
-            .filter(|record| !record.info.draining)
-            .filter_map(|record| record.live.as_ref())
-            .map(|live| Prober { name: &live.name, allow_stdio: live.allow_stdio })
-            .collect();
-        let assigned = assign(&targets, &probers);
-        let mut by_plane: BTreeMap<&str, BTreeSet<Uid>> = BTreeMap::new();
-        for (uid, plane) in &assigned {
-            by_plane.entry(*plane).or_default().insert(*uid);
-        }
-        let changed =
-            |(uid, version): &(&Uid, &u64)| self.servers.get(uid).is_some_and(|before| before != *version);
-        let changed: Vec<Uid> = servers.iter().filter(changed).map(|(uid, _)| *uid).collect();
-        for live in self.live() {
-            live.outbox.assign(by_plane.remove(live.name.as_str()).unwrap_or_default());
-            changed.iter().for_each(|uid| live.outbox.probe_now(*uid));
-        }
-        self.servers = servers;
-        let servers = &self.servers;
-        self.hinted.retain(|uid, _| servers.contains_key(uid));
-    }
-}
-
 fn session_ended(ended: SessionEnded) -> Signal {
     Signal { signal: Some(SignalKind::SessionEnded(ended)) }
 }
@@ -398,6 +320,14 @@ fn sane(mut signal: Signal) -> Option<Signal> {
         SignalKind::RequestCancelled(cancelled) => {
             cancelled.reason = cut(&cancelled.reason);
             (cancelled.session.len() == 16 && cancelled.request_id_json.len() <= MAX_TEXT).then_some(signal)
+        }
+        SignalKind::SessionWished(wished) => {
+            let length = match wished.wish.as_ref()? {
+                Wish::LogLevel(level) => level.len(),
+                Wish::Subscribed(subscribed) => subscribed.uri.len() + subscribed.server.len(),
+                Wish::Unsubscribed(uri) => uri.len(),
+            };
+            (wished.session.len() == 16 && length <= MAX_WISH).then_some(signal)
         }
     }
 }

@@ -19,7 +19,8 @@ pub struct AuditRecord {
     /// When the request arrived.
     #[serde(serialize_with = "text::time")]
     pub time: DateTime<Utc>,
-    /// The JSON-RPC method; of a request whose body was not read, what its header names, else HTTP's.
+    /// The JSON-RPC method, cut where no revision knows it; of a request whose body was not read, what its header names, else
+    /// HTTP's.
     pub method: Cow<'static, str>,
     /// The path of the endpoint: `/mcp`, `/bundles/B/mcp`, `/servers/S/mcp`; with `unknown_endpoint` any path, cut.
     pub endpoint: Cow<'static, str>,
@@ -30,7 +31,8 @@ pub struct AuditRecord {
     /// Why it was denied, or how it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The rule that decided: `VirtualKey/support-bot spec.grants[0]`.
+    /// The rule behind decision and reason: the grant that permitted the call, `VirtualKey/support-bot spec.grants[0]`, unless
+    /// another rule denied it or a limit ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// The version of the snapshot that decided.
@@ -94,6 +96,15 @@ pub enum Decision {
     Permit,
     /// It was not.
     Deny,
+}
+
+impl From<portcullis_policy::explain::Decision> for Decision {
+    fn from(decision: portcullis_policy::explain::Decision) -> Self {
+        match decision {
+            portcullis_policy::explain::Decision::Permit => Self::Permit,
+            portcullis_policy::explain::Decision::Deny => Self::Deny,
+        }
+    }
 }
 
 impl Decision {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use portcullis_mcp::respond::{self, Answer};
 use portcullis_mcp::{Edit, EditError, HeaderParam, Method, edit, headers, object};
-use portcullis_policy::{Denial, Permit, Reason, Rule, Server, Target};
+use portcullis_policy::resource::AuditMode;
+use portcullis_policy::{Denial, Permit, Reason, Server, Target, live};
 use serde_json::value::RawValue;
 
 use super::context::{Admitted, Client, Request};
@@ -55,8 +56,7 @@ impl Pipeline {
         carried: Carried<'_>,
     ) -> Answered {
         let Some(flight) = Flight::begin(self.metrics(), MAX_IN_FLIGHT) else {
-            self.metrics().denied(Reason::Overloaded);
-            return Answered::Reply(answer_of(&admitted, &client, &request, Reason::Overloaded, None));
+            return Answered::Reply(self.overloaded(&admitted, &client, &request));
         };
         let request = Arc::new(request);
         let decided = self.decide(&admitted, &client, &request).await;
@@ -98,7 +98,8 @@ impl Pipeline {
         if local {
             return Answered::Reply(course.done());
         }
-        dispatch(course, permit, call, interrupt).await
+        // In a box, and so is what it waits for: a future is moved whole through every room that it is made in.
+        Box::pin(dispatch(course, permit, call, interrupt)).await
     }
 
     /// Resolves what is named and decides it. Only a resource at an aggregate may need to ask upstreams who offers it.
@@ -129,7 +130,7 @@ impl Pipeline {
                 Ok((permit, Claim::Prompt(name, arguments)))
             }
             (_, Reference::Uri(uri)) => {
-                let server = self.locate(admitted, client, &uri).await?;
+                let server = Box::pin(self.locate(admitted, client, &uri)).await?;
                 let permit =
                     snapshot.decide_resource(principal, view, server.as_str(), &uri, &circumstances)?;
                 Ok((permit, Claim::Resource(server.to_string(), uri)))
@@ -146,7 +147,7 @@ impl Pipeline {
         request: &Request,
         headers: Option<&HeaderMap>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        if let Some(limited) = Limited::by_size(admitted, permit) {
+        if let Some(limited) = Limited::by_size(admitted, permit, request.params.as_deref()) {
             return Err(Stop::Limited(Box::new(limited)));
         }
         let (upstream_name, header_params) = match permit.target() {
@@ -239,6 +240,23 @@ impl Pipeline {
         recorder.settle(Outcome::Ok, None).map_err(|_| refused(Reason::AuditUnavailable))
     }
 
+    /// Turns away a request for which there is no room. It is recorded where there is a place for that, and turned away alike
+    /// where there is none.
+    pub(super) fn overloaded(&self, admitted: &Admitted, client: &Client, request: &Request) -> Answer {
+        let denial = live::denial(Reason::Overloaded, admitted.snapshot.version(), None);
+        let answer = answer_of(admitted, client, request, Reason::Overloaded, None);
+        let audit = AuditMode::BestEffort;
+        match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
+            Ok(mut recorder) => {
+                recorder.decided();
+                recorder.sent(answer.body.len());
+                let _ = recorder.deny(&denial);
+            }
+            Err(_) => self.metrics().denied(Reason::Overloaded),
+        }
+        answer
+    }
+
     /// Answers a request that goes no further, and records it.
     fn refuse(&self, admitted: &Arc<Admitted>, client: &Client, request: &Request, stop: Stop) -> Answer {
         let (denial, answer) = match stop {
@@ -250,7 +268,9 @@ impl Pipeline {
                 let answer = limited.answer(admitted, client, request);
                 (limited.denial, answer)
             }
-            Stop::Malformed(answer) => (malformed(admitted), answer),
+            Stop::Malformed(answer) => {
+                (live::denial(Reason::MalformedRequest, admitted.snapshot.version(), None), answer)
+            }
         };
         let audit = audit_of(admitted, denial.server.as_ref());
         match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
@@ -284,11 +304,13 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
     let upstreams = course.pipeline.upstreams().clone();
     let exchange = tokio::select! {
         biased;
-        exchange = upstreams.request(permit.with(call)) => exchange,
+        exchange = Box::pin(upstreams.request(permit.with(call))) => exchange,
         interrupted = interrupt.wait() => return interrupted_before(course, interrupted),
     };
     let exchange = match exchange {
         Ok(exchange) => exchange,
+        // What ends a call may end its upstream session first, and the call with an error of that.
+        Err(_) if interrupt.is_cancelled() => return Answered::Cancelled,
         Err(error) => {
             return Answered::Reply(match Limited::by_upstream(&course.admitted, &course.server, &error) {
                 Some(limited) => course.limited(&limited),
@@ -303,7 +325,7 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
         ExchangeBody::Json(json) => Answered::Reply(course.conclude(&json, exchange.era)),
         ExchangeBody::Stream(events) => {
             let mut relay = Relay::new(course, events, exchange.era, exchange.session, interrupt);
-            match relay.next().await {
+            match Box::pin(relay.next()).await {
                 // An answer without anything before it stays plain JSON, however large it is.
                 Some(Frame::Last(answer)) => Answered::Reply(answer),
                 Some(Frame::Idle) => Answered::Relay(Box::new(relay)),
@@ -360,17 +382,6 @@ fn missing(request: &Request, member: &str) -> Stop {
 
 fn unreadable(request: &Request, fault: EditError) -> Stop {
     Stop::Malformed(respond::invalid_params(Some(&request.id), &format!("params: {fault}"), false))
-}
-
-fn malformed(admitted: &Admitted) -> Denial {
-    Denial {
-        reason: Reason::MalformedRequest,
-        rule: Rule::closed(),
-        snapshot: admitted.snapshot.version(),
-        server: None,
-        tool: None,
-        zone: None,
-    }
 }
 
 impl Client {

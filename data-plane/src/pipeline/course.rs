@@ -81,7 +81,7 @@ impl Course {
             recorder.upstream(error.http_status, None);
         }
         let ending = self.failed(error.reason, &error.message);
-        self.settle(ending)
+        if error.reached { self.settle(ending) } else { self.settle_undone(ending) }
     }
 
     /// The server asked its client for something that this caller cannot be asked for.
@@ -127,7 +127,12 @@ impl Course {
     /// A limit of the server refused it: nothing was sent.
     pub(super) fn limited(&mut self, limited: &Limited) -> Answer {
         let answer = limited.answer(&self.admitted, &self.client, &self.request);
-        self.denied(&limited.denial, answer)
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.sent(answer.body.len());
+            // Nothing was done, so that nothing but the refusal itself is lost; it stands all the same.
+            let _ = recorder.deny(&limited.denial);
+        }
+        answer
     }
 
     fn with_result(&self, result: &RawValue, from: Era) -> Ending {
@@ -242,12 +247,23 @@ impl Course {
     }
 
     fn settle(&mut self, ending: Ending) -> Answer {
-        let Some(mut recorder) = self.recorder.take() else { return ending.answer };
+        let (answer, recorded) = self.record(ending);
+        if recorded { answer } else { self.unrecorded(answer) }
+    }
+
+    /// The same for a call that never reached the server: without a record nothing is lost but the failure, which stands.
+    fn settle_undone(&mut self, ending: Ending) -> Answer {
+        self.record(ending).0
+    }
+
+    fn record(&mut self, ending: Ending) -> (Answer, bool) {
+        let Some(mut recorder) = self.recorder.take() else { return (ending.answer, true) };
         recorder.sent(ending.answer.body.len());
-        match recorder.settle(ending.outcome, ending.reason) {
-            Ok(()) => ending.answer,
-            Err(_) => self.unrecorded(ending.answer),
+        if let Some(reason) = ending.reason {
+            recorder.met(reason, Some(&self.server));
         }
+        let recorded = recorder.settle(ending.outcome, ending.reason).is_ok();
+        (ending.answer, recorded)
     }
 
     fn unrecorded(&self, answer: Answer) -> Answer {

@@ -162,19 +162,12 @@ impl Ear {
         let (principal, view) = (&self.admitted.principal, &self.admitted.view);
         let circumstances = self.admitted.circumstances(self.pipeline.clock().unix_ms(), None);
         let permit = snapshot.decide_server(principal, view, self.server.as_str(), &circumstances).ok()?;
-        // A legacy caller told a legacy server itself, by `resources/subscribe`.
-        let seen = permit.server().entry.observed.as_ref();
-        let subscribed_by_itself = self.client.era == Era::Legacy && !seen.is_some_and(|seen| seen.modern);
         let listen = Listen {
             caller: self.client.caller(&self.admitted),
             tools_list_changed: self.part.tools_list_changed,
             prompts_list_changed: self.part.prompts_list_changed,
             resources_list_changed: self.part.resources_list_changed,
-            resource_subscriptions: if subscribed_by_itself {
-                Vec::new()
-            } else {
-                self.part.subscriptions.clone()
-            },
+            resource_subscriptions: self.part.subscriptions.clone(),
         };
         Some(self.pipeline.upstreams().listen(permit.with(listen)).await)
     }

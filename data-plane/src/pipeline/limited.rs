@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_mcp::respond::{self, Answer, Asked, Detail};
-use portcullis_policy::resource::Kind;
-use portcullis_policy::{Denial, Permit, Reason, Rule, RulePath, Server, Target};
+use portcullis_policy::{Carried, Denial, Permit, Reason, Server, Target, live};
+use serde_json::value::RawValue;
 
 use super::context::{Admitted, Client, Request};
 use crate::upstream::UpstreamError;
@@ -22,21 +22,30 @@ pub(super) struct Limited {
 }
 
 impl Limited {
-    /// A request that is larger than the server takes.
-    pub(super) fn by_size(admitted: &Admitted, permit: &Permit) -> Option<Self> {
+    /// A request that carries more than the server takes.
+    pub(super) fn by_size(admitted: &Admitted, permit: &Permit, params: Option<&RawValue>) -> Option<Self> {
         let server = permit.server();
-        let limit = server.entry.limits.max_request_bytes;
+        let limits = &server.entry.limits;
+        let limit = limits.max_request_bytes;
+        // What it carries is a part of its body: most need not be measured.
         if admitted.request_bytes <= limit.0 {
             return None;
         }
+        let carried = Carried::of_params(params);
+        if carried.fits(limits) {
+            return None;
+        }
+        let (what, bytes) = if carried.bytes > limit.0 {
+            ("arguments have", carried.bytes)
+        } else {
+            ("_meta has", carried.meta_bytes)
+        };
         let sentence = format!(
-            "The request has {} bytes, which is more than the {limit} that the server {} takes \
-             (limits.maxRequestBytes). Send less.",
-            admitted.request_bytes,
+            "The request's {what} {bytes} bytes, which is more than the server {} takes (limits.maxRequestBytes is {limit}). \
+             Send less.",
             server.name(),
         );
-        let mut limited =
-            Self::new(admitted, server, Reason::ArgumentsInvalid, "spec.limits.maxRequestBytes", sentence);
+        let mut limited = Self::new(admitted, server, Reason::ArgumentsInvalid, sentence);
         limited.denial.tool = match permit.target() {
             Target::Tool(tool) => Some(Arc::clone(&tool.name)),
             Target::Prompt(prompt) => Some(Arc::clone(&prompt.name)),
@@ -46,34 +55,13 @@ impl Limited {
     }
 
     /// An error of the way out that is a limit's; none for any other.
-    pub(super) fn by_upstream(
-        admitted: &Admitted,
-        server: &Arc<Server>,
-        error: &UpstreamError,
-    ) -> Option<Self> {
-        let field = match error.reason {
-            Reason::ConcurrencyExceeded => "spec.limits.concurrency",
-            Reason::ArgumentsInvalid => "spec.limits.maxRequestBytes",
-            _ => return None,
-        };
-        Some(Self::new(admitted, server, error.reason, field, error.message.clone()))
+    pub(super) fn by_upstream(admitted: &Admitted, server: &Server, error: &UpstreamError) -> Option<Self> {
+        let limits = matches!(error.reason, Reason::ConcurrencyExceeded | Reason::ArgumentsInvalid);
+        limits.then(|| Self::new(admitted, server, error.reason, error.message.clone()))
     }
 
-    fn new(
-        admitted: &Admitted,
-        server: &Arc<Server>,
-        reason: Reason,
-        field: &'static str,
-        sentence: String,
-    ) -> Self {
-        let denial = Denial {
-            reason,
-            rule: Rule::of(Kind::McpServer, server.name().clone(), RulePath::Field(field)),
-            snapshot: admitted.snapshot.version(),
-            server: Some(server.name().clone()),
-            tool: None,
-            zone: Some(server.entry.zone.clone()),
-        };
+    fn new(admitted: &Admitted, server: &Server, reason: Reason, sentence: String) -> Self {
+        let denial = live::denial(reason, admitted.snapshot.version(), Some(server));
         let retry_after_ms = (reason == Reason::ConcurrencyExceeded).then_some(BUSY_RETRY_MS);
         Self { denial, sentence, retry_after_ms }
     }

@@ -70,17 +70,16 @@ const fn kind_of(method: Method) -> Kind {
 impl Pipeline {
     /// `resources/list` and `resources/templates/list`.
     pub async fn list(&self, admitted: Arc<Admitted>, client: Arc<Client>, request: Request) -> Answer {
-        let refused = |reason| {
-            self.metrics().denied(reason);
-            answer_of(&admitted, &client, &request, reason, None)
-        };
         let Some(_flight) = Flight::begin(self.metrics(), MAX_IN_FLIGHT) else {
-            return refused(Reason::Overloaded);
+            return self.overloaded(&admitted, &client, &request);
         };
         let required = admitted.view.servers().iter().any(|server| server.zone_audit == AuditMode::Required);
         let audit = if required { AuditMode::Required } else { AuditMode::BestEffort };
         let begun = Recorder::begin(self.spool(), self.metrics(), audit, &admitted, &client, &request);
-        let Ok(mut recorder) = begun else { return refused(Reason::AuditUnavailable) };
+        let Ok(mut recorder) = begun else {
+            self.metrics().denied(Reason::AuditUnavailable);
+            return answer_of(&admitted, &client, &request, Reason::AuditUnavailable, None);
+        };
         recorder.decided();
         recorder.dispatched();
         let result = match admitted.view.endpoint() {
@@ -111,6 +110,9 @@ impl Pipeline {
             }
         };
         recorder.sent(answer.body.len());
+        if let Some(reason) = reason {
+            recorder.met(reason, server_of(&admitted).map(|server| &**server));
+        }
         let settled = match denial {
             Some(denial) => recorder.deny(&denial),
             None => recorder.settle(outcome_of(reason), reason),
@@ -376,8 +378,13 @@ fn is_unknown_method(error: &str) -> bool {
 
 /// The limit of the one server of this endpoint, where that refused a page.
 fn limited_by(admitted: &Admitted, error: &UpstreamError) -> Option<Limited> {
+    Limited::by_upstream(admitted, server_of(admitted)?, error)
+}
+
+/// The one server of this endpoint; none at an aggregate.
+fn server_of(admitted: &Admitted) -> Option<&Arc<Server>> {
     let Endpoint::Server(name) = admitted.view.endpoint() else { return None };
-    Limited::by_upstream(admitted, admitted.snapshot.server(name.as_str())?, error)
+    admitted.snapshot.server(name.as_str())
 }
 
 fn unusable() -> UpstreamError {

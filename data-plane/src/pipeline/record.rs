@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use portcullis_mcp::Era;
 use portcullis_policy::resource::{AuditMode, Name};
-use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, SnapshotVersion, Target};
+use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, Server, SnapshotVersion, Target, live};
 use portcullis_telemetry::RequestTrace;
 
-use super::Pipeline;
 use super::context::{Admitted, Arrival, Client, Request, Trace};
 use super::metrics::{Metrics, micros};
 use crate::ledger::{
@@ -133,6 +132,17 @@ impl Recorder {
         }
     }
 
+    /// Says what the call met after it was let through: the decision and the rule that go with it, by the one table that
+    /// `explain` answers by too. `server` is none where there are several.
+    pub(super) fn met(&mut self, reason: Reason, server: Option<&Server>) {
+        let Some(record) = &mut self.record else { return };
+        let met = live::met(reason, server);
+        record.decision = met.decision.into();
+        if let Some(rule) = met.rule {
+            record.rule = Some(rule.to_string());
+        }
+    }
+
     /// Writes the record of a call that was let through.
     ///
     /// # Errors
@@ -215,50 +225,6 @@ fn describe(trace: &mut RequestTrace, record: &AuditRecord, approved_name: &Arc<
     }
 }
 
-/// A request of somebody known to an endpoint that this key does not reach. Its body is not read.
-#[derive(Debug)]
-pub(crate) struct Unreached<'a> {
-    pub(crate) arrival: Arrival,
-    pub(crate) principal: &'a Principal,
-    /// The method that its header names, or that of HTTP.
-    pub(crate) method: Cow<'static, str>,
-    pub(crate) path: &'a str,
-    pub(crate) era: Era,
-    pub(crate) trace: Trace,
-}
-
-impl Pipeline {
-    /// Records that somebody known asked for an endpoint that their key does not reach.
-    ///
-    /// # Errors
-    /// [`NoRecord`] when there is no place for the record or the disk fails.
-    pub(crate) fn record_unreached(&self, asked: Unreached<'_>, denial: &Denial) -> Result<(), NoRecord> {
-        let lost = |_| {
-            self.metrics().records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            NoRecord
-        };
-        let place = self.spool().reserve().map_err(|_| NoRecord)?;
-        let took = micros(asked.arrival.at.elapsed());
-        let record = AuditRecord {
-            decision: Decision::Deny,
-            reason: Some(denial.reason),
-            rule: Some(denial.rule.to_string()),
-            latency_micros: LatencySplit { total: took, decide: took, upstream: 0 },
-            outcome: Outcome::Error,
-            ..blank_of(
-                asked.arrival,
-                asked.principal,
-                denial.snapshot,
-                asked.method,
-                Cow::Owned(cut(asked.path).as_ref().to_owned()),
-                asked.era,
-                &asked.trace,
-            )
-        };
-        place.write(&record).map_err(lost)
-    }
-}
-
 fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord {
     AuditRecord {
         resource: request.uri.as_deref().map(cut),
@@ -277,7 +243,7 @@ fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord
     }
 }
 
-fn blank_of(
+pub(super) fn blank_of(
     arrival: Arrival,
     principal: &Principal,
     snapshot: SnapshotVersion,
@@ -331,12 +297,12 @@ impl Client {
     }
 }
 
-fn cut(text: &str) -> Arc<str> {
+pub(super) fn cut(text: &str) -> Arc<str> {
     let end = (0..=MAX_CALLER_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     Arc::from(text.get(..end.unwrap_or(0)).unwrap_or_default())
 }
 
-fn endpoint_path(endpoint: &Endpoint) -> Cow<'static, str> {
+pub(super) fn endpoint_path(endpoint: &Endpoint) -> Cow<'static, str> {
     match endpoint {
         Endpoint::All => Cow::Borrowed("/mcp"),
         other => Cow::Owned(other.to_string()),

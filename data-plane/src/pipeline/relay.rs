@@ -49,6 +49,11 @@ pub(super) enum Interrupted {
 }
 
 impl Interrupt {
+    /// Whether the caller cancelled, or the plane ends at once.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.abort.is_cancelled() || self.cancel.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
     /// Waits for an interruption. Safe to drop and call again.
     pub(super) async fn wait(&mut self) -> Interrupted {
         let cancelled = async {

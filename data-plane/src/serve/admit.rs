@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::answer::{self, HttpAnswer};
 use super::{Gateway, route};
 use crate::authn::{self, Authenticated};
-use crate::pipeline::{Admitted, Arrival, Standpoint, Trace, Unreached};
+use crate::pipeline::{Admitted, Arrival, Refused, Standpoint, Trace};
 
 /// Bytes of all header names and values together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -48,6 +48,23 @@ impl Entered {
             request_bytes: request_bytes as u64,
             trace: Trace::new(text("traceparent"), text("tracestate")),
         })
+    }
+}
+
+impl Entered {
+    /// The request as far as its head says what it is, for the record of its refusal. `method` is that of HTTP.
+    pub(super) fn refused(&self, method: &http::Method) -> Refused<'_> {
+        let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        Refused {
+            arrival: self.arrival,
+            principal: &self.caller.principal,
+            snapshot: self.snapshot.version(),
+            method: method_of(&self.headers, method).into(),
+            path: self.view.endpoint().to_string().into(),
+            era: era_of_request(text(PROTOCOL_VERSION.as_str()), None),
+            trace: Trace::new(text("traceparent"), text("tracestate")),
+            bytes: 0,
+        }
     }
 }
 
@@ -93,13 +110,12 @@ impl Gateway {
             }
         };
         let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let entered = Entered { arrival, snapshot, caller, view, headers: head.headers, network };
         if size > MAX_HEADER_BYTES {
-            return away(
-                Reason::MalformedRequest,
-                answer::status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-            );
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Box::new(self.misshapen(&entered.refused(&head.method), status)));
         }
-        Ok(Entered { arrival, snapshot, caller, view, headers: head.headers, network })
+        Ok(entered)
     }
 }
 
@@ -114,23 +130,22 @@ impl Gateway {
         denial: &Denial,
     ) -> HttpAnswer {
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let method = text(METHOD.as_str()).and_then(Method::parse);
-        let asked = Unreached {
+        let asked = Refused {
             arrival,
             principal: &caller.principal,
-            method: method.map_or_else(
-                || http_method(&head.method).into(),
-                |method| std::borrow::Cow::Borrowed(method.as_str()),
-            ),
-            path: head.uri.path(),
+            snapshot: denial.snapshot,
+            method: method_of(&head.headers, &head.method).into(),
+            path: head.uri.path().into(),
             era: era_of_request(text(PROTOCOL_VERSION.as_str()), None),
             trace: Trace::new(text("traceparent"), text("tracestate")),
+            bytes: 0,
         };
         let asked_of =
             respond::Asked { era: asked.era, id: None, subject: respond::Subject::Other, request_id: "" };
-        match self.pipeline().record_unreached(asked, denial) {
+        match self.pipeline().record_refused(&asked, denial) {
             Ok(()) => answer::status(StatusCode::NOT_FOUND),
             Err(_) => {
+                self.metrics().records_lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 answer::of(respond::deny(Reason::AuditUnavailable, &asked_of, &respond::Detail::default()))
             }
         }
@@ -147,6 +162,12 @@ fn nowhere(snapshot: &Snapshot) -> Denial {
         tool: None,
         zone: None,
     }
+}
+
+/// The method that a head names: MCP's where it is one, else HTTP's.
+fn method_of(headers: &HeaderMap, method: &http::Method) -> &'static str {
+    let named = headers.get(METHOD).and_then(|value| value.to_str().ok()).and_then(Method::parse);
+    named.map_or_else(|| http_method(method), Method::as_str)
 }
 
 /// HTTP's method, where it is one that a caller of MCP has.
@@ -167,11 +188,14 @@ pub(super) fn check_post(headers: &HeaderMap) -> Result<(), StatusCode> {
     if !kind.eq_ignore_ascii_case("application/json") || encoded {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    if accepts(headers, "application", "json") && accepts(headers, "text", "event-stream") {
-        Ok(())
-    } else {
-        Err(StatusCode::NOT_ACCEPTABLE)
-    }
+    let both = || accepts(headers, "application", "json") && accepts(headers, "text", "event-stream");
+    if says_both(headers) || both() { Ok(()) } else { Err(StatusCode::NOT_ACCEPTABLE) }
+}
+
+/// The one line that nearly every client sends: recognised without being taken apart.
+fn says_both(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    matches!((values.next(), values.next()), (Some(value), None) if value == "application/json, text/event-stream")
 }
 
 /// Whether a GET wants what a GET gives.

@@ -17,15 +17,15 @@ use super::Gateway;
 use super::admit::Entered;
 use super::answer::{self, HttpAnswer};
 use super::post::{unknown_method, version_header};
-use super::session::{Session, Wishes};
+use super::session::Session;
 use crate::lists::Offer;
 use crate::pipeline::{
-    Admitted, Answered, Client, Request, Trace, Undeliverable, empty_object, is_log_level,
+    Admitted, Answered, Client, Refused, Request, Trace, Undeliverable, empty_object, is_log_level,
 };
-use crate::sync::Signal;
+use crate::sync::{Signal, Wish};
 
-/// URIs that one session may be subscribed to.
-const MAX_SUBSCRIPTIONS: usize = 1000;
+/// What the record of a refused answer names: it has no method of its own.
+const POST: &str = "POST";
 
 impl Gateway {
     /// Answers one message of a legacy caller.
@@ -37,14 +37,24 @@ impl Gateway {
             Message::Request { id, .. } => Some(*id),
             _ => None,
         };
+        let refused = || {
+            let refused = entered.refused(&http::Method::POST).sized(bytes.len()).in_era(Era::Legacy);
+            match &message {
+                Message::Request { method, .. } | Message::Notification { method, .. } => {
+                    refused.named(method)
+                }
+                Message::Response { .. } => refused,
+            }
+        };
         let session = match self.session(entered) {
             Ok(session) => session,
-            Err(status) => return answer::of(respond::status(status, id)),
+            Err(status) => return self.malformed(&refused(), answer::of(respond::status(status, id))),
         };
         let version = match version_of(entered, session.as_ref()) {
             Ok(version) => version,
             Err(asked) => {
-                return self.malformed(answer::of(respond::unsupported_version(Era::Legacy, id, asked)));
+                let answer = respond::unsupported_version(Era::Legacy, id, asked);
+                return self.malformed(&refused(), answer::of(answer));
             }
         };
         let admitted = entered.admitted(bytes.len(), Era::Legacy, info_of(session.as_ref()));
@@ -112,7 +122,8 @@ impl Gateway {
         let member = |name| params.raw.and_then(|raw| object::member(raw, name));
         let Some(asked) = member("protocolVersion").and_then(object::string) else {
             let answer = respond::invalid_params(Some(id), "initialize needs params.protocolVersion", false);
-            return self.malformed(answer::of(answer));
+            let refused = entered.refused(&http::Method::POST).named("initialize").sized(bytes);
+            return self.malformed(&refused.in_era(Era::Legacy), answer::of(answer));
         };
         let revision = Revision::negotiate_legacy(&asked);
         let (info, capabilities) = (member("clientInfo"), member("capabilities"));
@@ -153,7 +164,8 @@ impl Gateway {
             matches!(method, Method::ToolsCall | Method::ToolsList | Method::Ping)
                 || Offer::of(&admitted.view).allows(*method)
         }) else {
-            return self.malformed(unknown_method(Era::Legacy, id, name));
+            let refused = Refused::of(&admitted, Era::Legacy, name);
+            return self.malformed(&refused, unknown_method(Era::Legacy, id, name));
         };
         let request = Request::new(method, id, params);
         match method {
@@ -182,9 +194,10 @@ impl Gateway {
         let level = params.raw.and_then(|raw| object::member(raw, "level")).and_then(object::string);
         let Some(level) = level.filter(|level| is_log_level(level)) else {
             let answer = respond::invalid_params(Some(&request.id), "Unknown log level", false);
-            return self.malformed(answer::of(answer));
+            let refused = Refused::of(&admitted, Era::Legacy, request.method.as_str());
+            return self.malformed(&refused, answer::of(answer));
         };
-        self.wish(client.session, |wishes| wishes.log_level = Some(level.clone().into_owned()));
+        self.wish(client.session, Wish::LogLevel(level.clone().into_owned()));
         answer::of(self.pipeline().set_level(admitted, client, request).await)
     }
 
@@ -202,26 +215,20 @@ impl Gateway {
             Ok(Message::Response { outcome: Ok(_), .. })
         );
         if let (true, Some(server)) = (accepted, server) {
-            self.wish(session, |wishes| {
-                if method == Method::ResourcesUnsubscribe {
-                    wishes.subscriptions.remove(&uri);
-                } else if wishes.subscriptions.len() < MAX_SUBSCRIPTIONS {
-                    wishes.subscriptions.insert(uri.clone(), server.clone());
-                }
-            });
+            let wish = match method {
+                Method::ResourcesUnsubscribe => Wish::Unsubscribed(uri),
+                _ => Wish::Subscribed { uri, server },
+            };
+            self.wish(session, wish);
         }
         answer::of(reply)
     }
 
-    /// Remembers a wish of a session on this plane, and tells its standing stream.
-    fn wish(&self, session: Option<[u8; 16]>, change: impl FnOnce(&mut Wishes)) {
+    /// Remembers what a session wishes, here and on every sibling.
+    fn wish(&self, session: Option<[u8; 16]>, wish: Wish) {
         let Some(session) = session else { return };
-        let mut wishes = self.0.wishes.get(&session).map(|wishes| Wishes::clone(&wishes)).unwrap_or_default();
-        change(&mut wishes);
-        wishes.changed_unix_ms = self.pipeline().clock().unix_ms();
-        self.0.wishes.put(&session, &Arc::new(wishes), |wishes| wishes.changed_unix_ms);
-        // No standing stream is no error.
-        let _ = self.0.wished.send(session);
+        self.0.wished(session, wish.clone());
+        self.0.signals.send(Signal::SessionWished { session, wish });
     }
 
     async fn told(&self, admitted: &Arc<Admitted>, client: &Arc<Client>, name: &str, params: &Params<'_>) {
@@ -264,12 +271,14 @@ impl Gateway {
     ) -> HttpAnswer {
         match self.pipeline().reply(admitted, client, id, bytes).await {
             Ok(()) => answer::empty(StatusCode::ACCEPTED),
-            Err(Undeliverable::Unknown) => self.malformed(answer::of(respond::bad_request(
-                None,
-                "No request of this id waits for an answer",
-            ))),
+            Err(Undeliverable::Unknown) => {
+                let refused = Refused::of(admitted, Era::Legacy, POST);
+                let answer = respond::bad_request(None, "No request of this id waits for an answer");
+                self.malformed(&refused, answer::of(answer))
+            }
             Err(Undeliverable::Denied(denial)) => {
                 self.metrics().denied(denial.reason);
+                self.pipeline().note_denied(&Refused::of(admitted, Era::Legacy, POST), &denial);
                 answer::of(respond::bad_request(None, "No request of this id waits for an answer"))
             }
             Err(Undeliverable::Upstream(error)) => {

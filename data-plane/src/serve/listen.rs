@@ -15,7 +15,7 @@ use super::answer::{self, HttpAnswer};
 use super::standing::{Changed, Follow, list_changed};
 use super::streams::{Kind, Leave};
 use crate::lists::Offer;
-use crate::pipeline::{Admitted, Client, Feed, IDLE, Request, Wanted};
+use crate::pipeline::{Admitted, Client, Feed, IDLE, Refused, Request, Wanted};
 
 /// URIs that one stream may be subscribed to.
 const MAX_SUBSCRIPTIONS: usize = 256;
@@ -71,7 +71,8 @@ impl Gateway {
         request: Request,
     ) -> HttpAnswer {
         let invalid = |words: &str| {
-            self.malformed(answer::of(respond::invalid_params(Some(&request.id), words, false)))
+            let refused = Refused::of(&admitted, client.era, request.method.as_str());
+            self.malformed(&refused, answer::of(respond::invalid_params(Some(&request.id), words, false)))
         };
         let asked = request.params.as_deref().and_then(|params| object::member(params, "notifications"));
         let Some(asked) = asked else { return invalid("subscriptions/listen needs params.notifications") };
@@ -82,7 +83,7 @@ impl Gateway {
             return invalid("too many resourceSubscriptions in one stream");
         }
         let Some(leave) = self.0.streams.open(admitted.principal.key_uid, Kind::Standing) else {
-            return self.too_many_streams();
+            return self.too_many_streams(&Refused::of(&admitted, client.era, request.method.as_str()));
         };
         let offer = Offer::of(&admitted.view);
         filter.prompts_list_changed &= offer.prompts();

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use portcullis_mcp::headers::REQUEST_ID;
+use portcullis_policy::Reason;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,8 +41,8 @@ use self::inflight::InFlight;
 use self::session::{Tombstones, Wishes};
 use self::streams::Streams;
 use crate::pipeline::shards::Shards;
-use crate::pipeline::{Arrival, Pipeline, PipelineParts, Rendered};
-use crate::sync::{Signal, Signals};
+use crate::pipeline::{Arrival, Pipeline, PipelineParts, Refused, Rendered};
+use crate::sync::{Signal, Signals, Wish};
 
 /// Sessions whose wishes (log level, subscriptions) a plane remembers; beyond it the oldest is forgotten.
 const MAX_WISHES: usize = 65_536;
@@ -159,17 +160,22 @@ impl Gateway {
                 };
                 match bytes {
                     Ok(bytes) => Ok(self.post(&entered, bytes).await),
-                    Err(status) => Err(Box::new(self.misshapen(status))),
+                    Err(status) => Err(Box::new(self.misshapen(&entered.refused(&method), status))),
                 }
             }
             Method::GET => Ok(self.get(&entered)),
             Method::DELETE => Ok(self.delete(&entered).await),
-            _ => Err(Box::new(self.misshapen(StatusCode::METHOD_NOT_ALLOWED))),
+            _ => {
+                let refused = entered.refused(&method);
+                Err(Box::new(self.misshapen(&refused, StatusCode::METHOD_NOT_ALLOWED)))
+            }
         }
     }
 
-    fn misshapen(&self, status: StatusCode) -> Response<Body> {
-        self.metrics().turned_away(portcullis_policy::Reason::MalformedRequest);
+    /// Answers, counts and records a request of somebody known whose form is wrong.
+    fn misshapen(&self, refused: &Refused<'_>, status: StatusCode) -> Response<Body> {
+        self.metrics().turned_away(Reason::MalformedRequest);
+        self.pipeline().note_refused(refused, Reason::MalformedRequest);
         match status {
             StatusCode::METHOD_NOT_ALLOWED => answer::method_not_allowed("POST, GET, DELETE"),
             status => answer::status(status),
@@ -185,7 +191,19 @@ impl Gateway {
     }
 }
 
-/// Sessions that ended and calls that were cancelled on another plane; and the forgetting of what is over.
+impl Inner {
+    /// Remembers what a session wishes, and tells its standing stream.
+    fn wished(&self, session: [u8; 16], wish: Wish) {
+        let mut wishes = self.wishes.get(&session).map(|wishes| Wishes::clone(&wishes)).unwrap_or_default();
+        wishes.take(wish);
+        wishes.changed_unix_ms = self.pipeline.clock().unix_ms();
+        self.wishes.put(&session, &Arc::new(wishes), |wishes| wishes.changed_unix_ms);
+        // No standing stream is no error.
+        let _ = self.wished.send(session);
+    }
+}
+
+/// What sessions did on another plane: they ended, cancelled calls, wished something; and the forgetting of what is over.
 async fn listen_to_siblings(
     inner: std::sync::Weak<Inner>,
     mut heard: broadcast::Receiver<Signal>,
@@ -216,6 +234,7 @@ async fn listen_to_siblings(
                     inner.in_flight.cancel(&session, id);
                 }
             }
+            Ok(Signal::SessionWished { session, wish }) => inner.wished(session, wish),
             Err(broadcast::error::RecvError::Lagged(lost)) => {
                 tracing::warn!(lost, "signals of siblings were lost");
             }

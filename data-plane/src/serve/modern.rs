@@ -24,10 +24,11 @@ impl Gateway {
             }
             // Cancellation is the end of the stream; nothing else is told this way, and what is told is not answered.
             Message::Notification { .. } => answer::empty(StatusCode::ACCEPTED),
-            Message::Response { .. } => self.malformed(answer::of(respond::bad_request(
-                None,
-                "This revision has no responses of clients",
-            ))),
+            Message::Response { .. } => {
+                let refused = entered.refused(&http::Method::POST).sized(bytes.len()).in_era(Era::Modern);
+                let answer = respond::bad_request(None, "This revision has no responses of clients");
+                self.malformed(&refused, answer::of(answer))
+            }
         }
     }
 
@@ -39,20 +40,21 @@ impl Gateway {
         name: &str,
         params: &Params<'_>,
     ) -> HttpAnswer {
+        let refused = || entered.refused(&http::Method::POST).named(name).sized(bytes).in_era(Era::Modern);
         let revision = match check_modern(&entered.headers, id, name, params) {
             Ok(revision) => revision,
-            Err(answer) => return self.malformed(answer::of(*answer)),
+            Err(answer) => return self.malformed(&refused(), answer::of(*answer)),
         };
         let known =
             Method::parse(name).filter(|method| method.known_in(Era::Modern) && !method.is_notification());
         let Some(method) =
             known.filter(|method| always_there(*method) || Offer::of(&entered.view).allows(*method))
         else {
-            return self.malformed(unknown_method(Era::Modern, id, name));
+            return self.malformed(&refused(), unknown_method(Era::Modern, id, name));
         };
         if params.meta.log_level.as_deref().is_some_and(|level| !is_log_level(level)) {
             let answer = respond::invalid_params(Some(id), "Unknown log level", true);
-            return self.malformed(answer::of(answer));
+            return self.malformed(&refused(), answer::of(answer));
         }
         let admitted = entered.admitted(bytes, Era::Modern, params.meta.client_info);
         let client = Arc::new(client_of(&admitted, revision, params));
@@ -61,9 +63,9 @@ impl Gateway {
             Method::ServerDiscover => discover(&admitted, id),
             Method::ToolsList | Method::PromptsList => self.definitions(&admitted, &client, &request),
             Method::ResourcesList | Method::ResourcesTemplatesList => {
-                answer::of(self.pipeline().list(admitted, client, request).await)
+                answer::of(Box::pin(self.pipeline().list(admitted, client, request)).await)
             }
-            Method::SubscriptionsListen => self.listen(admitted, client, request).await,
+            Method::SubscriptionsListen => Box::pin(self.listen(admitted, client, request)).await,
             _ => {
                 let carried = Carried { headers: Some(&entered.headers), cancel: None };
                 direct(self.pipeline().call(admitted, client, request, carried).await)

@@ -11,7 +11,7 @@ use super::Gateway;
 use super::admit::Entered;
 use super::answer::{self, HttpAnswer};
 use crate::lists::{Cursor, Page, definitions, open_cursor, own_info, seal_cursor};
-use crate::pipeline::{Admitted, Answered, Client, Request};
+use crate::pipeline::{Admitted, Answered, Client, Refused, Request};
 
 /// How long a list may be kept by a caller that does not listen for its changes, in milliseconds.
 pub(super) const LIST_TTL_MS: u64 = 60_000;
@@ -21,17 +21,22 @@ impl Gateway {
     pub(super) async fn post(&self, entered: &Entered, bytes: Bytes) -> HttpAnswer {
         let message = match parse(&bytes) {
             Ok(message) => message,
-            Err(fault) => return self.malformed(answer::of(respond::malformed(&fault))),
+            Err(fault) => {
+                let refused = entered.refused(&http::Method::POST).sized(bytes.len());
+                return self.malformed(&refused, answer::of(respond::malformed(&fault)));
+            }
         };
         match era_of(entered, &message) {
             Era::Modern => self.modern(entered, &bytes, message).await,
-            Era::Legacy => self.legacy(entered, &bytes, message).await,
+            // In a box, like all ways that most calls do not take: a future is moved whole through every room.
+            Era::Legacy => Box::pin(self.legacy(entered, &bytes, message)).await,
         }
     }
 
-    /// Counts a request that was refused before there was anything to decide.
-    pub(super) fn malformed(&self, answer: HttpAnswer) -> HttpAnswer {
+    /// Counts and records a request that was refused before there was anything to decide.
+    pub(super) fn malformed(&self, refused: &Refused<'_>, answer: HttpAnswer) -> HttpAnswer {
         self.metrics().denied(Reason::MalformedRequest);
+        self.pipeline().note_refused(refused, Reason::MalformedRequest);
         answer
     }
 
@@ -54,11 +59,9 @@ impl Gateway {
             .transpose();
         let page = cursor.and_then(|cursor| definitions(&rendered, count, tag, cursor));
         let Ok(Page { items, next }) = page else {
-            return self.malformed(answer::of(respond::invalid_params(
-                Some(&request.id),
-                "Invalid cursor",
-                false,
-            )));
+            let refused = Refused::of(admitted, client.era, method);
+            let answer = respond::invalid_params(Some(&request.id), "Invalid cursor", false);
+            return self.malformed(&refused, answer::of(answer));
         };
         let next =
             next.map(|cursor: Cursor| seal_cursor(&secrets.sealer, principal, method, &endpoint, cursor));

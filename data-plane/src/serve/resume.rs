@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use portcullis_mcp::headers::{LAST_EVENT_ID, SESSION_ID};
 use portcullis_mcp::{Era, respond};
 
@@ -66,20 +66,21 @@ impl Gateway {
 
     /// GET: the standing stream of a legacy client, or one that it resumes.
     pub(super) fn get(&self, entered: &Entered) -> HttpAnswer {
+        let malformed = |answer| self.malformed(&entered.refused(&Method::GET), answer);
         if is_modern(entered) {
-            return self.malformed(answer::method_not_allowed("POST"));
+            return malformed(answer::method_not_allowed("POST"));
         }
         if !accepts_events(&entered.headers) {
-            return self.malformed(answer::status(StatusCode::NOT_ACCEPTABLE));
+            return malformed(answer::status(StatusCode::NOT_ACCEPTABLE));
         }
         let session = match self.session(entered) {
             Ok(session) => session,
-            Err(status) => return answer::status(status),
+            Err(status) => return malformed(answer::status(status)),
         };
         let version = match version_of(entered, session.as_ref()) {
             Ok(version) => version,
             Err(asked) => {
-                return self.malformed(answer::of(respond::unsupported_version(Era::Legacy, None, asked)));
+                return malformed(answer::of(respond::unsupported_version(Era::Legacy, None, asked)));
             }
         };
         let last = entered.headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
@@ -92,7 +93,7 @@ impl Gateway {
             // What was lost cannot be had again. For a standing stream a new one is all that the client wants.
             if !Leave::is_standing(id) {
                 let words = "This stream cannot be resumed here";
-                return self.malformed(answer::of(respond::bad_request(None, words)));
+                return malformed(answer::of(respond::bad_request(None, words)));
             }
         }
         let admitted = entered.admitted(0, Era::Legacy, info_of(session.as_ref()));
@@ -102,16 +103,17 @@ impl Gateway {
 
     /// DELETE: the session ends, here at once and elsewhere as soon as siblings hear of it.
     pub(super) async fn delete(&self, entered: &Entered) -> HttpAnswer {
+        let malformed = |answer| self.malformed(&entered.refused(&Method::DELETE), answer);
         if is_modern(entered) {
-            return self.malformed(answer::method_not_allowed("POST"));
+            return malformed(answer::method_not_allowed("POST"));
         }
         if !entered.headers.contains_key(SESSION_ID) {
-            return self.malformed(answer::of(respond::bad_request(None, "DELETE needs Mcp-Session-Id")));
+            return malformed(answer::of(respond::bad_request(None, "DELETE needs Mcp-Session-Id")));
         }
         let session = match self.session(entered) {
             Ok(Some(session)) => session,
-            Ok(None) => return answer::status(StatusCode::NOT_FOUND),
-            Err(status) => return answer::status(status),
+            Ok(None) => return malformed(answer::status(StatusCode::NOT_FOUND)),
+            Err(status) => return malformed(answer::status(status)),
         };
         let forget_after_unix_ms = session.ends_unix_ms();
         self.0.tombstones.bury(session.id, forget_after_unix_ms);

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::pipeline::empty_object;
 use crate::pipeline::shards::Shards;
+use crate::sync::Wish;
 
 const PURPOSE: &str = "session";
 
@@ -20,6 +21,9 @@ pub(super) const LIFETIME_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Deleted sessions that are remembered; beyond it the one that ends soonest is forgotten.
 const MAX_TOMBSTONES: usize = 262_144;
+
+/// Resources that one session may subscribe to; more are not passed on.
+const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// Bytes of `clientInfo` and of capabilities that fit into a session id. It travels in a header with every request.
 const MAX_CARRIED: usize = 1024;
@@ -150,7 +154,7 @@ impl Tombstones {
     }
 }
 
-/// What a session asked of this plane that no token carries: kept here only, and made again by the client on another.
+/// What a session asked for and no token carries, as far as this plane knows: from the session itself, or from a sibling.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wishes {
     /// `logging/setLevel`.
@@ -159,6 +163,22 @@ pub(super) struct Wishes {
     pub(super) subscriptions: HashMap<String, portcullis_policy::resource::Name>,
     /// When it was last changed.
     pub(super) changed_unix_ms: u64,
+}
+
+impl Wishes {
+    pub(super) fn take(&mut self, wish: Wish) {
+        match wish {
+            Wish::LogLevel(level) => self.log_level = Some(level),
+            Wish::Subscribed { uri, server } => {
+                if self.subscriptions.len() < MAX_SUBSCRIPTIONS {
+                    self.subscriptions.insert(uri, server);
+                }
+            }
+            Wish::Unsubscribed(uri) => {
+                self.subscriptions.remove(&uri);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::slot::Slot;
 use super::streams::{Kind, Leave};
 use crate::lists::Offer;
 use crate::pipeline::standing::{Claim, Standing};
-use crate::pipeline::{Admitted, Client, Feed, Pipeline, Wanted};
+use crate::pipeline::{Admitted, Client, Feed, Pipeline, Refused, Wanted};
 
 /// What a caller sees, as far as it is told of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Gateway {
             Some((leave, slot, before))
         });
         let Some((leave, slot, before)) = kept else {
-            return self.too_many_streams();
+            return self.too_many_streams(&Refused::of(&admitted, Era::Legacy, "GET"));
         };
         if let Some(before) = before {
             before.finish();
@@ -130,10 +130,11 @@ impl Gateway {
     }
 
     /// The caller, or the plane, has as many streams as may be.
-    pub(super) fn too_many_streams(&self) -> HttpAnswer {
+    pub(super) fn too_many_streams(&self, refused: &Refused<'_>) -> HttpAnswer {
         self.metrics().denied(Reason::Overloaded);
+        self.pipeline().note_refused(refused, Reason::Overloaded);
         let asked =
-            respond::Asked { era: Era::Legacy, id: None, subject: respond::Subject::Other, request_id: "" };
+            respond::Asked { era: refused.era, id: None, subject: respond::Subject::Other, request_id: "" };
         answer::of(respond::deny(Reason::Overloaded, &asked, &respond::Detail::default()))
     }
 

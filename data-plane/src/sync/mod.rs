@@ -37,7 +37,7 @@ pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
 pub use refusal::Refusal;
 pub use secrets::{SecretValue, Secrets, SecretsHandle};
-pub use signals::{Signal, Signals};
+pub use signals::{Signal, Signals, Wish};
 pub use status::{LastRefusal, PlaneFigures, SyncStatus};
 
 use backoff::Backoff;

@@ -1,6 +1,7 @@
 //! What siblings must know within a second: relayed by the control plane to every other data plane.
 
 use bytes::Bytes;
+use portcullis_policy::resource::Name;
 use portcullis_proto::config::v1 as proto;
 use tokio::sync::broadcast;
 
@@ -28,6 +29,29 @@ pub enum Signal {
         /// The reason that the client gave; empty when none.
         reason: String,
     },
+    /// A legacy session asked for something that lasts.
+    SessionWished {
+        /// The session's random id.
+        session: [u8; 16],
+        /// What it asked for.
+        wish: Wish,
+    },
+}
+
+/// What a legacy session asks for as long as it lasts, and no token carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// `logging/setLevel`.
+    LogLevel(String),
+    /// `resources/subscribe`.
+    Subscribed {
+        /// The URI.
+        uri: String,
+        /// The server that has it.
+        server: Name,
+    },
+    /// `resources/unsubscribe`, by its URI.
+    Unsubscribed(String),
 }
 
 impl Signal {
@@ -35,7 +59,7 @@ impl Signal {
     pub(super) const fn matters_at(&self, now_unix_ms: u64) -> bool {
         match self {
             Self::SessionEnded { forget_after_unix_ms, .. } => now_unix_ms < *forget_after_unix_ms,
-            Self::RequestCancelled { .. } => true,
+            Self::RequestCancelled { .. } | Self::SessionWished { .. } => true,
         }
     }
 
@@ -53,6 +77,10 @@ impl Signal {
                     reason: reason.clone(),
                 })
             }
+            Self::SessionWished { session, wish } => Kind::SessionWished(proto::SessionWished {
+                session: Bytes::copy_from_slice(session),
+                wish: Some(wish.to_proto()),
+            }),
         };
         proto::Signal { signal: Some(kind) }
     }
@@ -70,7 +98,35 @@ impl Signal {
                 request_id_json: cancelled.request_id_json,
                 reason: cancelled.reason,
             }),
+            Kind::SessionWished(wished) => Some(Self::SessionWished {
+                session: wished.session.as_ref().try_into().ok()?,
+                wish: Wish::from_proto(wished.wish?)?,
+            }),
         }
+    }
+}
+
+impl Wish {
+    fn to_proto(&self) -> proto::session_wished::Wish {
+        use proto::session_wished::Wish as Kind;
+        match self {
+            Self::LogLevel(level) => Kind::LogLevel(level.clone()),
+            Self::Subscribed { uri, server } => {
+                Kind::Subscribed(proto::ResourceSubscription { uri: uri.clone(), server: server.to_string() })
+            }
+            Self::Unsubscribed(uri) => Kind::Unsubscribed(uri.clone()),
+        }
+    }
+
+    fn from_proto(wish: proto::session_wished::Wish) -> Option<Self> {
+        use proto::session_wished::Wish as Kind;
+        Some(match wish {
+            Kind::LogLevel(level) => Self::LogLevel(level),
+            Kind::Subscribed(subscribed) => {
+                Self::Subscribed { uri: subscribed.uri, server: subscribed.server.parse().ok()? }
+            }
+            Kind::Unsubscribed(uri) => Self::Unsubscribed(uri),
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 use portcullis_mcp::HeaderParam;
 use portcullis_policy::decide::{Permit, Target};
 use portcullis_policy::resource::{Limits, Uid};
-use portcullis_policy::{Permitted, Reason, Snapshot};
+use portcullis_policy::{Carried, Permitted, Reason, Snapshot};
 
 pub use call::{Call, Caller, Event, EventStream, Exchange, ExchangeBody, Listen, Reply, UpstreamSessionRef};
 pub use config::UpstreamConfig;
@@ -227,8 +227,13 @@ fn header_params(permit: &Permit) -> Vec<HeaderParam> {
 }
 
 fn check_size(call: &Call, limits: &Limits) -> Result<(), UpstreamError> {
-    let length = call.params.as_deref().map_or(0, |params| params.get().len());
-    if over(length, limits.max_request_bytes.0) { Err(too_long(limits)) } else { Ok(()) }
+    let params = call.params.as_deref();
+    let length = params.map_or(0, |params| params.get().len());
+    // What is carried is a part of the parameters: most need not be measured.
+    if !over(length, limits.max_request_bytes.0) || Carried::of_params(params).fits(limits) {
+        return Ok(());
+    }
+    Err(too_long(limits))
 }
 
 fn over(length: usize, max_bytes: u64) -> bool {

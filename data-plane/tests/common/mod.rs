@@ -14,6 +14,7 @@
 )]
 
 pub mod client;
+pub mod modern;
 pub mod policy;
 pub mod upstream;
 
@@ -101,6 +102,11 @@ impl World {
             portcullis_data_plane::ledger::Filter::default(),
         );
         read.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Where the records are.
+    pub fn spool_dir(&self) -> &std::path::Path {
+        self.spool.path()
     }
 
     /// Waits for a record that fits.

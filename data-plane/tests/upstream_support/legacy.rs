@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use http::{Method, Response};
 use serde_json::json;
+use tokio::sync::mpsc;
 
-use super::fake::{Body, Fake, Seen, empty, error, json_answer, result};
+use super::fake::{Body, Fake, Feeder, Seen, empty, error, json_answer, result, stream};
 
 /// The sessions of a legacy fake.
 #[derive(Clone, Default)]
@@ -110,4 +111,22 @@ where
 /// A script that answers nothing of its own.
 pub async fn plain(_: Seen) -> Option<Response<Body>> {
     None
+}
+
+/// A server that answers calls and GET with streams, which the test feeds.
+pub async fn streaming() -> (Fake, mpsc::Receiver<Feeder>) {
+    let (feeders, receiver) = mpsc::channel(8);
+    let (fake, _) = start(move |seen: Seen| {
+        let feeders = feeders.clone();
+        async move {
+            if seen.rpc() != "tools/call" && seen.method != Method::GET {
+                return None;
+            }
+            let (response, feeder) = stream();
+            feeders.send(feeder).await.unwrap();
+            Some(response)
+        }
+    })
+    .await;
+    (fake, receiver)
 }

@@ -9,6 +9,7 @@
 )]
 
 pub mod child;
+pub mod exchange;
 pub mod fake;
 pub mod legacy;
 pub mod modern;

@@ -39,6 +39,24 @@ pub fn member<'a>(raw: &'a RawValue, name: &str) -> Option<&'a RawValue> {
     found.and_then(raw::borrowed)
 }
 
+/// The text of a string member of an object whose names are known to be unique, because Portcullis judged or wrote it: nothing
+/// behind that member is looked at.
+#[must_use]
+pub fn text_of_known<'a>(raw: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
+    let mut found = None;
+    let mut scanner = Scanner::new(raw.get(), usize::MAX, Trust::Json);
+    // The error is the way out.
+    let _ = scanner.object(|scanner, this, _| {
+        let value = scanner.value()?;
+        if this.decode()? == name {
+            found = Some(value);
+            return Err(Fault::Duplicate);
+        }
+        Ok(())
+    });
+    Scanner::new(found?, 0, Trust::Json).string().ok()?.decode().ok()
+}
+
 /// The elements of an array; `None` if `raw` is none.
 #[must_use]
 pub fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {

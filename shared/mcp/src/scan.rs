@@ -325,13 +325,15 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes at the start are neither quote, nor backslash, nor control character: eight at a time.
+/// How many bytes at the start are neither quote, nor backslash, nor control character. Most strings are short: eight bytes at
+/// a time for those, whole registers for what is longer.
 fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut run = 0;
     let (chunks, rest) = bytes.as_chunks::<8>();
     for chunk in chunks {
+        if run == SHORT {
+            return run + long_run(bytes.get(run..).unwrap_or_default());
+        }
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * b'"' as u64);
         let slash = word ^ (ONES * b'\\' as u64);
@@ -347,6 +349,30 @@ fn plain_run(bytes: &[u8]) -> usize {
         run += 8;
     }
     run + rest.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | 0..=0x1f)).count()
+}
+
+/// Each byte of a word is 1.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// Each byte's highest bit.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Bytes after which a string counts as a long one.
+const SHORT: usize = 32;
+
+/// [`plain_run`] of a long string.
+fn long_run(bytes: &[u8]) -> usize {
+    let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let run = bytes.get(..end).unwrap_or_default();
+    // Control characters are rare: first whether there is one at all, in a loop without a way out, so that it runs in registers.
+    let (words, rest) = run.as_chunks::<8>();
+    let low = words.iter().fold(0, |low, word| {
+        let word = u64::from_le_bytes(*word);
+        low | (word.wrapping_sub(ONES * 0x20) & !word)
+    });
+    if low & HIGH == 0 && rest.iter().all(|byte| *byte >= 0x20) {
+        return end;
+    }
+    run.iter().position(|byte| *byte < 0x20).unwrap_or(end)
 }
 
 /// Whether no name occurs twice. The order of the names is lost.

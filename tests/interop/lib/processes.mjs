@@ -77,9 +77,15 @@ export async function run(command, args, { input, env = {}, timeout = 120_000, c
   return { code, stdout, stderr };
 }
 
+// Directories that go when the suite ends; one listener for all of them, however many there are.
+const directories = [];
+process.once('exit', () => {
+  for (const made of directories) rmSync(made, { recursive: true, force: true });
+});
+
 export function directory(name) {
   const made = mkdtempSync(join(tmpdir(), `portcullis-${name}-`));
-  if (!process.env.INTEROP_KEEP) process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+  if (!process.env.INTEROP_KEEP) directories.push(made);
   return made;
 }
 

@@ -45,6 +45,20 @@ pub(super) fn trace(map: &mut http::HeaderMap, caller: &Caller) {
     }
 }
 
+/// What a session is subscribed to, so that another session of the same client can be subscribed alike.
+fn note_subscription(session: &HttpSession, call: &Call) {
+    let subscribed = call.method == "resources/subscribe";
+    if !subscribed && call.method != "resources/unsubscribe" {
+        return;
+    }
+    let Some(uri) = wire::text_member(call.params.as_deref(), "uri") else { return };
+    if subscribed {
+        session.takes_subscription(&uri);
+    } else {
+        session.drops_subscription(&uri);
+    }
+}
+
 impl HttpLink {
     /// Opens a session on behalf of a caller; of the prober when there is none.
     ///
@@ -147,6 +161,7 @@ impl HttpLink {
             if let Some(level) = call.caller.log_level.as_deref() {
                 self.set_level(&session, level).await;
             }
+            note_subscription(&session, call);
             match self.legacy_exchange(&session, call, limits, sent).await? {
                 Turn::SessionOver if attempt == 0 => {
                     session.expired();

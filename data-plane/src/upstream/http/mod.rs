@@ -138,15 +138,28 @@ impl HttpLink {
     /// How the server is spoken to for this caller: in the caller's own era where the server knows both, so that nothing has
     /// to be translated and the server's requests can pass.
     async fn spoken_for(&self, caller: &Caller) -> Result<Spoken, UpstreamError> {
-        let spoken = self.spoken().await?;
-        if caller.era == Era::Modern || spoken == Spoken::Legacy {
-            return Ok(spoken);
+        if let Some(known) = self.era.known().and_then(|spoken| self.suits(spoken, caller)) {
+            return Ok(known);
         }
-        let takes = match self.era.legacy_too() {
-            Some(takes) => takes,
-            None => self.takes_handshake(spoken, caller).await,
-        };
+        // In a box: asking is rare, and large.
+        Box::pin(self.find_out_for(caller)).await
+    }
+
+    async fn find_out_for(&self, caller: &Caller) -> Result<Spoken, UpstreamError> {
+        let spoken = self.spoken().await?;
+        if let Some(suiting) = self.suits(spoken, caller) {
+            return Ok(suiting);
+        }
+        let takes = self.takes_handshake(spoken, caller).await;
         Ok(if takes { Spoken::Legacy } else { spoken })
+    }
+
+    /// Which of the server's ways suits a caller; none where a modern server was not asked yet for the caller's own.
+    fn suits(&self, spoken: Spoken, caller: &Caller) -> Option<Spoken> {
+        if caller.era == Era::Modern || spoken == Spoken::Legacy {
+            return Some(spoken);
+        }
+        self.era.legacy_too().map(|takes| if takes { Spoken::Legacy } else { spoken })
     }
 
     /// Asks a modern server for a session of this caller. A refusal is kept; a server that did not answer is asked again.
@@ -180,7 +193,7 @@ impl HttpLink {
                 Spoken::Modern(revision) => {
                     self.modern_request(call, header_params, (revision, certain), limits, sent).await?
                 }
-                Spoken::Legacy => self.legacy_request(call, limits, sent).await?,
+                Spoken::Legacy => Box::pin(self.legacy_request(call, limits, sent)).await?,
             };
             match turn {
                 Turn::Done(exchange) => return Ok(exchange),
@@ -222,6 +235,8 @@ impl HttpLink {
                 let key = self.key(caller.principal, caller.client_session);
                 let _arriving = self.sessions.arriving(key);
                 let session = self.sessions.obtain(key, || self.initialize(Some(&caller))).await?;
+                // Asked for on another plane, or of a session that the server forgot since.
+                self.subscribe(&session, &wanted.resource_subscriptions).await;
                 self.listen_legacy(session, &wanted).await
             }
             (Spoken::Legacy, Era::Modern) => {
@@ -235,6 +250,9 @@ impl HttpLink {
 
     async fn subscribe(&self, session: &HttpSession, uris: &[String]) {
         for uri in uris {
+            if !session.takes_subscription(uri) {
+                continue;
+            }
             let params = wire::raw(format!(r#"{{"uri":{}}}"#, portcullis_mcp::object::quoted(uri)));
             let body = wire::request(self.next_id(), "resources/subscribe", params.as_deref());
             if let Err(error) = self.ask(session.headers("resources/subscribe"), body, 64 << 10).await {

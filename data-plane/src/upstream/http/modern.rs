@@ -160,8 +160,8 @@ pub(super) fn modern_headers(
     header_params: &[HeaderParam],
 ) -> HeaderMap {
     let name = match Method::parse(method).and_then(Method::name_source) {
-        Some(NameSource::Name) => wire::text_member(params, "name"),
-        Some(NameSource::Uri) => wire::text_member(params, "uri"),
+        Some(NameSource::Name) => params.and_then(|params| object::text_of_known(params, "name")),
+        Some(NameSource::Uri) => params.and_then(|params| object::text_of_known(params, "uri")),
         None => None,
     };
     let arguments = if header_params.is_empty() {
@@ -190,7 +190,7 @@ fn is_foreign(status: StatusCode, error: Option<&[u8]>) -> bool {
 
 /// What an error −32022 says about the server; `None` for any other answer.
 fn names_versions(body: &Bytes) -> Option<Discovery> {
-    let named = body.windows(6).any(|window| window == b"-32022");
+    let named = std::str::from_utf8(body).is_ok_and(|text| text.contains("-32022"));
     named.then(|| era::unsupported_version(body)).flatten()
 }
 

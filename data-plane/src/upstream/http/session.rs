@@ -2,6 +2,7 @@
 //!
 //! A session ends with DELETE when nobody uses it any more, whoever let go of it last.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::upstream::stats::{UpstreamStats, count, uncount};
 
 /// How long the end of a session may take; nobody waits for it.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Resources that one session may be subscribed to at its server.
+const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// What the server said of itself in `initialize`.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub(in crate::upstream) struct HttpSession {
     /// Whether the client's own capabilities were offered, so that the server may send it requests.
     pub(super) answers: bool,
     level: Mutex<Option<String>>,
+    subscriptions: Mutex<HashSet<String>>,
     over: AtomicBool,
     client: Arc<HttpClient>,
     stats: Arc<UpstreamStats>,
@@ -58,8 +63,9 @@ impl HttpSession {
     ) -> Self {
         count(&stats.sessions_open);
         count(&stats.sessions_opened_total);
-        let (level, over) = (Mutex::default(), AtomicBool::new(false));
-        Self { server, id, introduction, answers, level, over, client, stats }
+        let (level, subscriptions) = (Mutex::default(), Mutex::default());
+        let over = AtomicBool::new(false);
+        Self { server, id, introduction, answers, level, subscriptions, over, client, stats }
     }
 
     /// The headers that every request of this session carries.
@@ -101,6 +107,17 @@ impl HttpSession {
         }
         *current = Some(level.to_owned());
         true
+    }
+
+    /// Whether updates of a resource have to be asked for first; they count as asked for from now on.
+    pub(super) fn takes_subscription(&self, uri: &str) -> bool {
+        let mut known = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < MAX_SUBSCRIPTIONS && known.insert(uri.to_owned())
+    }
+
+    /// Updates of a resource are wanted no longer.
+    pub(super) fn drops_subscription(&self, uri: &str) {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).remove(uri);
     }
 
     /// Ends it at the server.

@@ -27,6 +27,14 @@ fn an_object_that_repeats_a_name_has_no_members() {
 }
 
 #[test]
+fn a_known_object_is_read_up_to_the_member() {
+    let object = raw(r#"{"a":{"b":"no"},"b":"\u0079es","c":[1]}"#);
+    assert_eq!(text_of_known(&object, "b").as_deref(), Some("yes"));
+    assert_eq!(text_of_known(&object, "c"), None);
+    assert_eq!(text_of_known(&object, "d"), None);
+}
+
+#[test]
 fn what_is_no_object_has_no_members() {
     for text in ["[]", "1", "null", "\"{}\""] {
         assert!(members(&raw(text)).is_none(), "{text}");

@@ -45,7 +45,11 @@ proptest! {
     }
 
     #[test]
-    fn a_plain_run_ends_at_the_first_special_byte(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn a_plain_run_ends_at_the_first_special_byte(
+        plain in 0_usize..200,
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let bytes = [vec![b'x'; plain], bytes].concat();
         let expected = bytes.iter().position(|b| matches!(*b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(bytes.len());
         prop_assert_eq!(plain_run(&bytes), expected);
     }

@@ -232,7 +232,7 @@ pub struct ToolOverride {
 pub struct Limits {
     /// How long an answer may take.
     pub timeout: HumanDuration,
-    /// How large a request may be.
+    /// How much a request may carry: see [`crate::size::Carried`].
     pub max_request_bytes: ByteSize,
     /// How large an answer may be.
     pub max_response_bytes: ByteSize,
