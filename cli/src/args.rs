@@ -1,5 +1,7 @@
 //! The command line: every command and flag, and nothing of what they do.
 
+pub(crate) mod admin;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// Read audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Manage who administers.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
 }
 
 /// What admits to the control plane.
