@@ -287,6 +287,14 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Open again what waited for too long; who had approved it has to do it again.
+    Reopen {
+        /// The approvals' ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        ask: AskArgs,
+    },
     /// Show one with its definitions.
     Show {
         /// The approval's id.

@@ -25,6 +25,7 @@ pub(super) const TABLE: &[(&str, &[Right])] = &[
     ("Approvals/ListApprovals", &[Right::ApprovalsRead]),
     ("Approvals/GetApproval", &[Right::ApprovalsRead]),
     ("Approvals/Decide", &[Right::ApprovalsDecide]),
+    ("Approvals/Reopen", &[Right::ApprovalsDecide, Right::ResourcesWrite]),
     ("Keys/CreateKey", &[Right::KeysWrite]),
     ("Keys/RotateKey", &[Right::KeysWrite]),
     ("Keys/RevokeKey", &[Right::KeysWrite]),

@@ -141,3 +141,9 @@ impl Identity {
         )
     }
 }
+
+/// The person of an author: what stands before the slash.
+#[must_use]
+pub(crate) fn person_of(author: &str) -> &str {
+    author.split_once('/').map_or(author, |(person, _)| person)
+}

@@ -6,8 +6,10 @@
 
 mod access;
 mod actor;
+mod authorship;
 mod identity;
 mod rights;
+mod rules;
 mod tokens;
 
 pub use access::AccessError;
@@ -17,3 +19,5 @@ pub use rights::{Rights, Scope};
 pub use tokens::{AdminTokenInfo, AdminTokens, MAX_ADMIN_TOKENS, NewAdminToken, TokenRequest, TokensError};
 
 pub(crate) use access::{Touched, authorise};
+pub(crate) use authorship::{AUTHORSHIP, authors, with_authors};
+pub(crate) use rules::{Ballot, Matter, Rule, Rulebook};

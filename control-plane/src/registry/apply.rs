@@ -13,7 +13,7 @@ use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
 use crate::catalog;
-use crate::governance::{Actor, Touched, authorise};
+use crate::governance::{Actor, Touched, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Op, State};
@@ -65,11 +65,13 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
             return Err(RegistryError::Exists(label(key.kind(), key.name())));
         }
         let now = clock.now_unix_ms();
-        let decision = decide(state, parsed, &judged, &known_secrets, now, dry_run)?;
+        let mut decision = decide(state, parsed, &judged, &known_secrets, now, dry_run)?;
         // A dry run is a question: nobody needs the right to do what they ask about.
         if !dry_run {
             let write = if only_new { Right::KeysWrite } else { Right::ResourcesWrite };
             authorise(state, &by, write, &touched(state, &decision.ops), now)?;
+            let beside = with_authors(state, &decision.ops, by.author());
+            decision.ops.extend(beside);
         }
         Ok(decision)
     };

@@ -8,7 +8,7 @@ use super::references::listing;
 use super::view::referrers;
 use super::{Registry, RegistryError};
 use crate::catalog;
-use crate::governance::{Actor, authorise};
+use crate::governance::{Actor, authorise, with_authors};
 use crate::objects::KEY_MATERIAL;
 use crate::publish::Decision;
 use crate::store::{Op, State};
@@ -26,8 +26,9 @@ pub(super) async fn remove(
     let (by, clock) = (by.clone(), registry.clock.clone());
     let author = by.author().to_owned();
     let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
-        let ops = ops(state, kind, &name)?;
+        let mut ops = ops(state, kind, &name)?;
         authorise(state, &by, Right::ResourcesWrite, &touched(state, &ops), clock.now_unix_ms())?;
+        ops.extend(with_authors(state, &ops, by.author()));
         Ok(Decision { ops, answer: (), dry_run: false })
     };
     let (version, ()) = registry.publisher.transact(&author, &message, decide).await?;

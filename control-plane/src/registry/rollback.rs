@@ -19,7 +19,7 @@ use super::references::{label, secret};
 use super::remove::companions;
 use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
-use crate::governance::{Actor, authorise};
+use crate::governance::{Actor, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Object, Op, State};
@@ -65,10 +65,12 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
             if state.version != past.seen_at {
                 return Err(RegistryError::Busy);
             }
-            let decision = decide(state, parsed, &past, &secrets, dry_run)?;
+            let mut decision = decide(state, parsed, &past, &secrets, dry_run)?;
             if !dry_run {
                 let touched = touched(state, &decision.ops);
                 authorise(state, &by, Right::ResourcesWrite, &touched, clock.now_unix_ms())?;
+                let beside = with_authors(state, &decision.ops, by.author());
+                decision.ops.extend(beside);
             }
             Ok(decision)
         };
