@@ -3,7 +3,7 @@
 //! What is kept are facts: what the upstream offers now, what was approved, what was denied. The state is never stored; it
 //! follows from the facts and the server's rules, so that a rule that changes takes effect without rewriting anything.
 
-use portcullis_policy::resource::{ChangedTools, NewTools, ToolRules, Uid};
+use portcullis_policy::resource::{ChangeClass, ChangedTools, NewTools, ToolRules, Uid};
 use portcullis_seal::{Fingerprint, sha256};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,12 @@ pub struct StoredDefinition {
     /// What waited and is no longer offered, the newest last: so that its id can be answered with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<Fingerprint>,
+    /// Who approved what is offered now, where it takes more people; gone as soon as another definition is offered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Verdict>,
+    /// When what is offered now was opened again, after it waited for too long; milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened_unix_ms: Option<u64>,
 }
 
 /// What an upstream offers.
@@ -148,6 +154,8 @@ impl StoredDefinition {
             approved: None,
             denied: Vec::new(),
             superseded: Vec::new(),
+            votes: Vec::new(),
+            reopened_unix_ms: None,
         }
     }
 
@@ -204,6 +212,16 @@ impl StoredDefinition {
         self.denied.iter().find(|denied| denied.fingerprint == *fingerprint)
     }
 
+    /// What kind of change its approval would be.
+    #[must_use]
+    pub const fn change_class(&self) -> ChangeClass {
+        match (self.kind, &self.approved) {
+            (DefinitionKind::Identity, _) => ChangeClass::Identity,
+            (_, None) => ChangeClass::New,
+            (_, Some(_)) => ChangeClass::Changed,
+        }
+    }
+
     /// The text of what is offered now.
     #[must_use]
     pub fn offered_definition(&self) -> Option<&str> {
@@ -222,6 +240,17 @@ impl StoredDefinition {
         rules: &ToolRules,
         now_unix_ms: u64,
     ) {
+        self.sight(fingerprint, definition, now_unix_ms);
+        let rule = match self.approved {
+            None if rules.new_tools == NewTools::Approve => "rule newTools: approve",
+            Some(_) if rules.changed_tools == ChangedTools::Approve => "rule changedTools: approve",
+            _ => return,
+        };
+        self.approve_by_rule(rule, now_unix_ms);
+    }
+
+    /// Takes in what a prober saw.
+    pub fn sight(&mut self, fingerprint: Fingerprint, definition: &str, now_unix_ms: u64) {
         let same = self.offered.as_ref().is_some_and(|offered| offered.fingerprint == fingerprint);
         if !same {
             self.supersede();
@@ -230,15 +259,14 @@ impl StoredDefinition {
             self.offered = Some(Offered { fingerprint, since_unix_ms: now_unix_ms, definition });
             self.gone_unix_ms = None;
         }
-        if self.is_approved(&fingerprint) || self.is_held() {
-            return;
+    }
+
+    /// Approves what is offered now in the name of a rule, unless a person said no.
+    pub fn approve_by_rule(&mut self, rule: &str, now_unix_ms: u64) {
+        let approved = self.offered.as_ref().is_none_or(|offered| self.is_approved(&offered.fingerprint));
+        if !approved && !self.is_held() {
+            self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
         }
-        let rule = match self.approved {
-            None if rules.new_tools == NewTools::Approve => "rule newTools: approve",
-            Some(_) if rules.changed_tools == ChangedTools::Approve => "rule changedTools: approve",
-            _ => return,
-        };
-        self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
     }
 
     /// Takes in that the upstream no longer offers it. What was approved stays approved, for when it comes back unchanged.
@@ -258,6 +286,7 @@ impl StoredDefinition {
         let pin = offered.fingerprint;
         self.denied.retain(|denied| denied.fingerprint != pin);
         self.approved = Some(Approved { pin, definition, verdict });
+        self.forget_votes();
     }
 
     /// Denies exactly this, and takes its approval back where it had one.
@@ -272,6 +301,7 @@ impl StoredDefinition {
         self.denied.retain(|denied| denied.fingerprint != fingerprint);
         self.denied.push(Denied { fingerprint, verdict });
         drop_oldest(&mut self.denied);
+        self.forget_votes();
     }
 
     /// Takes back an approval that was given since `then` and serves what was not served then under these rules. Says whether
@@ -309,7 +339,14 @@ impl StoredDefinition {
         self.denied.iter().any(|denied| denied.verdict.unix_ms >= since)
     }
 
+    /// Votes are for one fingerprint, and end with the decision.
+    fn forget_votes(&mut self) {
+        self.votes.clear();
+        self.reopened_unix_ms = None;
+    }
+
     fn supersede(&mut self) {
+        self.forget_votes();
         if let Some(offered) = &self.offered {
             let old = offered.fingerprint;
             if !self.is_approved(&old) && self.denial(&old).is_none() {

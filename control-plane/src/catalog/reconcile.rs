@@ -9,8 +9,9 @@ use serde::Deserialize as _;
 
 use super::definition::{DEFINITION, DefinitionKind, Standing, StoredDefinition};
 use super::observation::OBSERVATION;
-use super::offer::Offer;
+use super::offer::{Offer, Sighting};
 use super::server;
+use crate::governance::{Matter, Rulebook};
 use crate::store::{Object, Op, State};
 
 /// How many definitions that are gone keep their approval, for each server; those gone longest are forgotten first.
@@ -66,9 +67,10 @@ pub(super) fn reconcile(
     now_unix_ms: u64,
     allowance: u64,
 ) -> Result<Batch, NoServer> {
-    let rules =
-        server::by_uid(state, &offer.server).and_then(|object| server::rules(object)).ok_or(NoServer)?;
-    let mut changes = compare(state, offer, &rules, now_unix_ms);
+    let object = server::by_uid(state, &offer.server).ok_or(NoServer)?;
+    let rules = server::rules(object).ok_or(NoServer)?;
+    let judges = Judges { rules: &rules, book: Rulebook::of(state), server: Matter::of_server(object) };
+    let mut changes = compare(state, offer, &judges, now_unix_ms);
     forget_oldest(state, offer, &mut changes);
     changes.sort_by_key(|change| !change.urgent);
 
@@ -92,7 +94,32 @@ pub(super) fn reconcile(
     Ok(batch)
 }
 
-fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) -> Vec<Change> {
+/// What decides over a definition without a person: the server's own rules, or the approval rule that is about it.
+struct Judges<'a> {
+    rules: &'a ToolRules,
+    book: Rulebook,
+    server: Matter,
+}
+
+impl Judges<'_> {
+    fn observe(&self, stored: &mut StoredDefinition, sighting: &Sighting, now_unix_ms: u64) {
+        let (fingerprint, definition) = (sighting.fingerprint, sighting.definition.as_str());
+        let class = stored.change_class();
+        match self.book.rule(&self.server.class(class)) {
+            None => stored.observe(fingerprint, definition, self.rules, now_unix_ms),
+            // Who may approve is not for the server to say: its own `approve` counts for nothing here.
+            Some(rule) => {
+                stored.sight(fingerprint, definition, now_unix_ms);
+                if rule.approves_by_itself(definition) {
+                    stored.approve_by_rule(&format!("rule {}", rule.name), now_unix_ms);
+                }
+            }
+        }
+    }
+}
+
+fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) -> Vec<Change> {
+    let rules = judges.rules;
     let mut known = BTreeSet::new();
     let mut changes = Vec::new();
     for (object, before) in stored(state, &offer.server) {
@@ -102,7 +129,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         known.insert(key);
         let kind = match sighting {
             Some(sighting) => {
-                after.observe(sighting.fingerprint, &sighting.definition, rules, now_unix_ms);
+                judges.observe(&mut after, sighting, now_unix_ms);
                 Kind::Changed
             }
             // A malformed identity is reported and changes nothing; a server cannot stop having one.
@@ -122,7 +149,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
     for (key, sighting) in offer.definitions.iter().filter(|(key, _)| !known.contains(*key)) {
         let mut after = StoredDefinition::new(offer.server, key.0, key.1.clone());
         if !after.is_ignored(rules) {
-            after.observe(sighting.fingerprint, &sighting.definition, rules, now_unix_ms);
+            judges.observe(&mut after, sighting, now_unix_ms);
             changes.push(change(None, after, Uid(uuid::Uuid::new_v4()), rules, Kind::New));
         }
     }
