@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_policy::resource::{AuditMode, Kind, Resource, Spec, ToolRules, Uid};
+use portcullis_policy::resource::{Kind, Metadata, Resource, Spec, ToolRules, Uid};
 use portcullis_policy::snapshot::{
-    BundleEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, ServerEntry, TeamEntry,
-    ZoneEntry, default_zone_name, kind_order,
+    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, ServerEntry,
+    TeamEntry, ZoneEntry, default_zone_name, kind_order,
 };
 use portcullis_seal::sha256;
 use serde::Deserialize as _;
@@ -26,14 +26,7 @@ use crate::store::Object;
 /// The zone that is there without being defined: it reaches itself and allows every data class.
 #[must_use]
 pub fn default_zone() -> ZoneEntry {
-    ZoneEntry {
-        // No random uid is nil, so nothing else ever has this one.
-        uid: Uid(uuid::Uuid::nil()),
-        name: default_zone_name(),
-        reachable_from: Vec::new(),
-        allowed_data_classes: vec!["*".to_owned()],
-        audit: AuditMode::default(),
-    }
+    ZoneEntry::built_in()
 }
 
 /// An entry with its encoded form.
@@ -202,6 +195,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
         name: stored.name,
         alias: special.and_then(|of_one| of_one.alias.clone()),
         data_classes: special.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
+        zone: special.and_then(|of_one| of_one.zone.clone()),
         state,
     });
     Ok(Some(match stored.kind {
@@ -214,7 +208,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
 fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry>, PrepareError> {
     let resource =
         Resource::from_json(&object.body).map_err(|detail| PrepareError::object(object, detail))?;
-    let (uid, name) = (object.uid, resource.metadata.name);
+    let (uid, Metadata { name, labels }) = (object.uid, resource.metadata);
     Ok(Some(match resource.spec {
         // Who administers is nothing that data planes know.
         Spec::Role(_) | Spec::RoleBinding(_) | Spec::ApprovalRule(_) => return Ok(None),
@@ -223,6 +217,9 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             name,
             reachable_from: zone.reachable_from,
             allowed_data_classes: zone.allowed_data_classes,
+            caller_networks: zone.caller_networks,
+            allowed_eras: zone.allowed_eras,
+            allowed_hosting: zone.allowed_hosting,
             audit: zone.audit,
         }),
         Spec::Customer(_) => Entry::Customer(CustomerEntry { uid, name }),
@@ -255,6 +252,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             Entry::Key(Box::new(KeyEntry {
                 uid,
                 name,
+                labels,
                 secrets: material.secrets,
                 revoked: material.revoked,
                 principal: key.principal,
@@ -264,5 +262,6 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 expires_at: key.expires_at,
             }))
         }
+        Spec::Client(spec) => Entry::Client(Box::new(ClientEntry { uid, name, spec: *spec })),
     }))
 }

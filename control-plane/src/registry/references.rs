@@ -19,7 +19,10 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
         Spec::TrustZone(zone) => zone.reachable_from.iter().map(|name| to(Kind::TrustZone, name)).collect(),
         Spec::Customer(_) => Vec::new(),
         Spec::Team(team) => team.customer.iter().map(|name| to(Kind::Customer, name)).collect(),
-        Spec::McpServer(server) => vec![to(Kind::TrustZone, &server.zone)],
+        Spec::McpServer(server) => {
+            let own = server.tools.overrides.iter().filter_map(|of_one| of_one.zone.as_ref());
+            own.chain([&server.zone]).map(|zone| to(Kind::TrustZone, zone)).collect()
+        }
         Spec::ToolBundle(bundle) => {
             bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server)).collect()
         }
@@ -42,6 +45,19 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
                 Approver::Identity(_) => None,
             });
             zones.chain(servers).chain(roles).collect()
+        }
+        Spec::Client(client) => {
+            let mut references: Vec<_> =
+                client.r#match.keys.iter().map(|name| to(Kind::VirtualKey, name)).collect();
+            for reach in client.allow.iter().chain(&client.deny) {
+                references.extend(
+                    reach.zones.iter().filter_map(|zone| zone.name()).map(|name| to(Kind::TrustZone, name)),
+                );
+                references.extend(
+                    reach.servers.iter().filter_map(|of| of.name()).map(|name| to(Kind::McpServer, name)),
+                );
+            }
+            references
         }
     }
 }

@@ -81,7 +81,7 @@ impl Pipeline {
             abort: self.abort().clone(),
             standing: Standing::new(self.live(), self.clock(), &admitted, claim),
         };
-        let server = Arc::clone(permit.server());
+        let (server, audit) = (Arc::clone(permit.server()), permit.audit());
         let mut caller = client.caller(&admitted);
         caller.traceparent = recorder.traceparent().or(caller.traceparent);
         let call = Call { method: Cow::Borrowed(request.method.as_str()), params, caller };
@@ -92,6 +92,7 @@ impl Pipeline {
             client,
             request,
             server,
+            audit,
             recorder: Some(recorder),
             _flight: flight,
         };
@@ -272,7 +273,7 @@ impl Pipeline {
                 (live::denial(Reason::MalformedRequest, admitted.snapshot.version(), None), answer)
             }
         };
-        let audit = audit_of(admitted, denial.server.as_ref());
+        let audit = audit_of(admitted, denial.zone.as_ref());
         match Recorder::begin(self.spool(), self.metrics(), audit, admitted, client, request) {
             Ok(mut recorder) => {
                 recorder.decided();

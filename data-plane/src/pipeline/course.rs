@@ -31,6 +31,8 @@ pub(super) struct Course {
     pub(super) client: Arc<Client>,
     pub(super) request: Arc<Request>,
     pub(super) server: Arc<Server>,
+    /// What the call needs of its record.
+    pub(super) audit: AuditMode,
     pub(super) recorder: Option<Recorder>,
     pub(super) _flight: Flight,
 }
@@ -267,7 +269,7 @@ impl Course {
     }
 
     fn unrecorded(&self, answer: Answer) -> Answer {
-        match self.server.zone_audit {
+        match self.audit {
             AuditMode::BestEffort => answer,
             AuditMode::Required => respond::record_failed(&self.request.id),
         }

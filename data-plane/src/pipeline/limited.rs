@@ -46,6 +46,7 @@ impl Limited {
             server.name(),
         );
         let mut limited = Self::new(admitted, server, Reason::ArgumentsInvalid, sentence);
+        limited.denial.zone = Some(permit.zone().entry.name.clone());
         limited.denial.tool = match permit.target() {
             Target::Tool(tool) => Some(Arc::clone(&tool.name)),
             Target::Prompt(prompt) => Some(Arc::clone(&prompt.name)),

@@ -91,7 +91,7 @@ impl Recorder {
         let Some(record) = &mut self.record else { return };
         record.rule = Some(permit.rule().to_string());
         record.server = Some(server.name().clone());
-        record.zone = Some(server.entry.zone.clone());
+        record.zone = Some(permit.zone().entry.name.clone());
         match permit.target() {
             Target::Tool(tool) => {
                 record.tool = Some(Arc::clone(&tool.name));
@@ -309,8 +309,8 @@ pub(super) fn endpoint_path(endpoint: &Endpoint) -> Cow<'static, str> {
     }
 }
 
-/// What a denial needs of its record: what the server's zone says, and a record where no zone is known.
-pub(super) fn audit_of(admitted: &Admitted, server: Option<&Name>) -> AuditMode {
-    let known = server.and_then(|name| admitted.snapshot.server(name.as_str()));
-    known.map_or(AuditMode::Required, |server| server.zone_audit)
+/// What a denial needs of its record: what the zone says, and a record where no zone is known.
+pub(super) fn audit_of(admitted: &Admitted, zone: Option<&Name>) -> AuditMode {
+    let known = zone.and_then(|name| admitted.snapshot.zone(name.as_str()));
+    known.map_or(AuditMode::Required, |zone| zone.entry.audit)
 }

@@ -23,6 +23,7 @@ pub(super) struct Entered {
     pub(super) arrival: Arrival,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) caller: Authenticated,
+    /// The endpoint, whoever looks at it: what this caller sees of it is known with its body.
     pub(super) view: Arc<View>,
     pub(super) headers: HeaderMap,
     /// The address that the request comes from.
@@ -38,13 +39,16 @@ impl Entered {
         client_info: Option<&RawValue>,
     ) -> Arc<Admitted> {
         let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
+        let standpoint = Standpoint::new(self.network, era, client_info);
+        let circumstances = standpoint.circumstances(self.arrival.unix_ms, None);
+        let view = self.snapshot.seen(&self.caller.principal, &self.view, &circumstances);
         Arc::new(Admitted {
             arrival: self.arrival,
             snapshot: Arc::clone(&self.snapshot),
             principal: Arc::clone(&self.caller.principal),
             credential: self.caller.credential,
-            view: Arc::clone(&self.view),
-            standpoint: Standpoint::new(self.network, era, client_info),
+            view,
+            standpoint,
             request_bytes: request_bytes as u64,
             trace: Trace::new(text("traceparent"), text("tracestate")),
         })

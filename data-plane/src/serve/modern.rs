@@ -45,10 +45,11 @@ impl Gateway {
             Ok(revision) => revision,
             Err(answer) => return self.malformed(&refused(), answer::of(*answer)),
         };
+        let admitted = entered.admitted(bytes, Era::Modern, params.meta.client_info);
         let known =
             Method::parse(name).filter(|method| method.known_in(Era::Modern) && !method.is_notification());
         let Some(method) =
-            known.filter(|method| always_there(*method) || Offer::of(&entered.view).allows(*method))
+            known.filter(|method| always_there(*method) || Offer::of(&admitted.view).allows(*method))
         else {
             return self.malformed(&refused(), unknown_method(Era::Modern, id, name));
         };
@@ -56,7 +57,6 @@ impl Gateway {
             let answer = respond::invalid_params(Some(id), "Unknown log level", true);
             return self.malformed(&refused(), answer::of(answer));
         }
-        let admitted = entered.admitted(bytes, Era::Modern, params.meta.client_info);
         let client = Arc::new(client_of(&admitted, revision, params));
         let request = Request::new(method, id, params);
         match method {

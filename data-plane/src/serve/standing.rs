@@ -85,6 +85,7 @@ impl Follow {
             let now = self.pipeline.clock().unix_ms();
             let principal = snapshot.authenticate(&self.admitted.credential, now)?;
             let view = snapshot.endpoint(&principal, self.admitted.view.endpoint().as_ref())?;
+            let view = snapshot.seen(&principal, &view, &self.admitted.circumstances(now, None));
             let (before, tags) = (self.tags, Tags::of(&view));
             let of = &self.admitted;
             self.admitted = Arc::new(Admitted {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use portcullis_data_plane::sync::{ControlPlane, SyncConfig, Synced, Synchroniser};
 use portcullis_policy::Entry;
-use portcullis_policy::resource::{AuditMode, Uid};
+use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::{
     SIGNATURE_PURPOSE, SnapshotHeader, SnapshotVersion, TeamEntry, ZoneEntry, encode_all,
 };
@@ -333,9 +333,7 @@ pub(crate) fn zone(number: u128) -> Entry {
     Entry::Zone(ZoneEntry {
         uid: Uid(Uuid::from_u128(number)),
         name: format!("zone-{number}").parse().unwrap(),
-        reachable_from: Vec::new(),
-        allowed_data_classes: vec!["*".to_owned()],
-        audit: AuditMode::Required,
+        ..ZoneEntry::built_in()
     })
 }
 

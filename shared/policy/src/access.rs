@@ -11,6 +11,7 @@ use crate::compile::model::Offer;
 use crate::pattern::{Pattern, PatternSet};
 use crate::resource::{BundleMember, Grant, Name, Uid};
 use crate::snapshot::BundleEntry;
+use crate::standpoint::Standpoints;
 use crate::view::View;
 
 /// Chosen tools of one server.
@@ -90,6 +91,8 @@ pub(crate) struct ServerRules {
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) zone: Name,
+    /// The rules of the snapshot that look at a caller's circumstances.
+    pub(crate) standpoints: Arc<Standpoints>,
     /// In the order of the servers' names. Only servers of which something can be granted.
     pub(crate) servers: Vec<ServerRules>,
     by_uid: HashMap<Uid, usize>,
@@ -161,7 +164,8 @@ impl Rules {
         let mut servers: Vec<ServerRules> = found.into_values().collect();
         servers.sort_by(|a, b| a.offer.server.name().cmp(b.offer.server.name()));
         let by_uid = servers.iter().enumerate().map(|(at, rules)| (rules.offer.server.uid(), at)).collect();
-        Self { zone: zone.clone(), servers, by_uid, bundles }
+        let standpoints = Arc::clone(&snapshot.standpoints);
+        Self { zone: zone.clone(), standpoints, servers, by_uid, bundles }
     }
 }
 

@@ -29,9 +29,20 @@ pub(crate) fn entry(kind: &str, body: &Value) -> Entry {
 }
 
 pub(crate) fn zone(name: &str, from: &[&str], classes: &[&str]) -> Entry {
-    let body = json!({ "uid": uid(&format!("zone {name}")), "name": name, "reachableFrom": from,
+    zone_as(name, from, classes, &json!({}))
+}
+
+/// A zone with more members.
+pub(crate) fn zone_as(name: &str, from: &[&str], classes: &[&str], more: &Value) -> Entry {
+    let mut body = json!({ "uid": uid(&format!("zone {name}")), "name": name, "reachableFrom": from,
         "allowedDataClasses": classes, "audit": "required" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     entry("zone", &body)
+}
+
+/// A rule for clients.
+pub(crate) fn client(name: &str, spec: &Value) -> Entry {
+    entry("client", &json!({ "uid": uid(&format!("client {name}")), "name": name, "spec": spec }))
 }
 
 pub(crate) fn server(name: &str, zone: &str, classes: &[&str]) -> Entry {

@@ -31,6 +31,7 @@ pub mod rule;
 pub mod secret;
 pub mod size;
 pub mod snapshot;
+mod standpoint;
 pub mod view;
 
 pub use check::{Finding, ResourceSet};

@@ -1,18 +1,22 @@
 //! What a set of grants in a zone sees at one endpoint: the lists, rendered once and served from memory.
 //!
 //! A list shows exactly what a call would be permitted: both ask `decide::judge`. Everything here is made when it is
-//! first asked for, and shared between keys with equal grants and zone.
+//! first asked for, and shared between keys with equal grants and zone: all of them, or, where rules look at a caller's network,
+//! era or program, those for whom these rules come out the same.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use portcullis_seal::{Fingerprint, sha256};
 
 use crate::access::{Bundle, Rules};
-use crate::compile::model::{Candidate, Definition, Offer, Prompt, Server, Tool};
-use crate::decide::judge::{self, Silent};
+use crate::circumstances::Circumstances;
+use crate::compile::model::{Candidate, Definition, Offer, Principal, Prompt, Server, Tool};
+use crate::decide::judge::{self, Asker, Silent};
 use crate::pattern::Pattern;
 use crate::render;
 use crate::resource::Name;
+use crate::standpoint::Standpoint;
 
 /// An endpoint as a caller names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,7 +63,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// An endpoint with what stands behind it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
     All,
     Bundle(Arc<Bundle>),
@@ -109,14 +113,26 @@ pub struct View {
     tools_tag: OnceLock<Fingerprint>,
     prompts_tag: OnceLock<Fingerprint>,
     resources_tag: OnceLock<Fingerprint>,
+    standpoint: Standpoint,
+    /// The same endpoint for callers of whom something is known, by how the rules come out for them.
+    seen: Mutex<HashMap<Box<[u8]>, Arc<View>>>,
 }
+
+/// Standpoints that one view keeps lists for. Callers from further ones are served all the same, with lists of their own.
+const MAX_STANDPOINTS: usize = 64;
 
 impl View {
     fn new(endpoint: Endpoint, place: Place, rules: &Arc<Rules>) -> Self {
+        Self::at(endpoint, place, rules, Standpoint::unknown())
+    }
+
+    fn at(endpoint: Endpoint, place: Place, rules: &Arc<Rules>, standpoint: Standpoint) -> Self {
         Self {
             endpoint,
             place,
             rules: Arc::clone(rules),
+            standpoint,
+            seen: Mutex::default(),
             tools: OnceLock::new(),
             prompts: OnceLock::new(),
             servers: OnceLock::new(),
@@ -138,6 +154,36 @@ impl View {
 
     pub(crate) fn server(rules: &Arc<Rules>, offer: &Arc<Offer>) -> Self {
         Self::new(Endpoint::Server(offer.server.name().clone()), Place::Server(Arc::clone(offer)), rules)
+    }
+
+    /// The same endpoint, as a caller sees it.
+    pub(crate) fn from_standpoint(
+        &self,
+        principal: &Principal,
+        circumstances: &Circumstances<'_>,
+    ) -> Arc<Self> {
+        let key = self.rules.standpoints.key(&principal.client_rules, circumstances);
+        // Who panicked with it in hand left the map whole: views are put in and looked up, nothing else.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = seen.get(&key) {
+            return Arc::clone(found);
+        }
+        let standpoint = Standpoint::new(principal, circumstances);
+        let made = Arc::new(Self::at(self.endpoint.clone(), self.place.clone(), &self.rules, standpoint));
+        if seen.len() < MAX_STANDPOINTS {
+            seen.insert(key, Arc::clone(&made));
+        }
+        made
+    }
+
+    /// Whoever looks at these lists.
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            rules: &self.rules,
+            place: &self.place,
+            keyed: self.standpoint.keyed(),
+            circumstances: self.standpoint.circumstances(),
+        }
     }
 
     pub(crate) const fn place(&self) -> &Place {
@@ -180,6 +226,7 @@ impl View {
 
     fn permitted(&self, of: impl Fn(&Offer) -> &Vec<Arc<Candidate>>) -> Vec<(Arc<str>, Arc<Definition>)> {
         let upstream = matches!(self.place, Place::Server(_));
+        let asker = self.asker();
         let mut found: Vec<(Arc<str>, Arc<Definition>)> = self
             .rules
             .servers
@@ -188,8 +235,7 @@ impl View {
             .flat_map(|rules| of(&rules.offer))
             .filter_map(|candidate| {
                 let name = if upstream { Some(&candidate.name) } else { candidate.exposed.as_ref() }?;
-                let (definition, _) =
-                    judge::definition(&self.rules, &self.place, candidate, &mut Silent).ok()?;
+                let (definition, _) = judge::definition(&asker, candidate, &mut Silent).ok()?;
                 Some((Arc::clone(name), Arc::clone(definition)))
             })
             .collect();
@@ -203,7 +249,7 @@ impl View {
         self.servers.get_or_init(|| {
             let servers = self.rules.servers.iter().map(|rules| &rules.offer.server);
             servers
-                .filter(|server| judge::server(&self.rules, &self.place, server, &mut Silent).is_ok())
+                .filter(|server| judge::server(&self.asker(), server, &mut Silent).is_ok())
                 .map(Arc::clone)
                 .collect()
         })
@@ -217,9 +263,8 @@ impl View {
             return &[];
         }
         let found = self.rules.servers.iter().find(|rules| rules.offer.server.name() == server);
-        let permitted = found.filter(|rules| {
-            judge::server(&self.rules, &self.place, &rules.offer.server, &mut Silent).is_ok()
-        });
+        let permitted =
+            found.filter(|rules| judge::server(&self.asker(), &rules.offer.server, &mut Silent).is_ok());
         permitted.map_or(&[], |rules| &rules.resources)
     }
 

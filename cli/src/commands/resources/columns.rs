@@ -51,6 +51,15 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("REQUIRED", "/spec/required"),
             ("EXPIRES-AFTER", "/spec/expiresAfter"),
         ],
+        Kind::Client => &[
+            NAME,
+            ("PROGRAMS", "/spec/match/clientInfo"),
+            ("KEYS", "/spec/match/keys"),
+            ("ALLOW-ZONES", "/spec/allow/zones"),
+            ("ALLOW-SERVERS", "/spec/allow/servers"),
+            ("DENY-ZONES", "/spec/deny/zones"),
+            ("DENY-SERVERS", "/spec/deny/servers"),
+        ],
     }
 }
 
@@ -70,13 +79,18 @@ fn cell(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
-        // A principal is its kind and subject, a bundle's member its server.
+        // A principal is its kind and subject, a bundle's member its server, a program its name and version.
         Value::Object(members) => {
-            match (members.get("kind"), members.get("subject"), members.get("server")) {
-                (Some(kind), Some(subject), _) => format!("{}:{}", cell(kind), cell(subject)),
-                (_, _, Some(server)) => cell(server),
+            let member = |name| members.get(name);
+            match (member("kind"), member("subject"), member("server"), member("name")) {
+                (Some(kind), Some(subject), ..) => format!("{}:{}", cell(kind), cell(subject)),
+                (_, _, Some(server), _) => cell(server),
+                (_, _, _, Some(name)) => match member("version") {
+                    Some(version) => format!("{}/{}", cell(name), cell(version)),
+                    None => cell(name),
+                },
                 // A rule of a role is its rights; a subject or an approver is whom it names.
-                _ => match (members.get("rights"), members.len(), members.values().next()) {
+                _ => match (member("rights"), members.len(), members.values().next()) {
                     (Some(rights), _, _) => cell(rights),
                     (None, 1, Some(only)) => cell(only),
                     _ => value.to_string(),

@@ -1,5 +1,6 @@
 //! Judges a whole set of resources as `apply` does: what each one says, and whether they fit together.
 
+mod client;
 pub mod governance;
 mod key;
 mod server;
@@ -100,9 +101,8 @@ pub fn built_in_zone() -> Resource {
     Resource {
         metadata: Metadata { name: default_zone_name(), labels: BTreeMap::new() },
         spec: Spec::TrustZone(TrustZoneSpec {
-            reachable_from: Vec::new(),
             allowed_data_classes: vec!["*".to_owned()],
-            audit: crate::resource::AuditMode::default(),
+            ..TrustZoneSpec::default()
         }),
     }
 }
@@ -128,9 +128,11 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
             Spec::Role(spec) => governance::role(spec, &mut of),
             Spec::RoleBinding(spec) => governance::binding(spec, set, &mut of),
             Spec::ApprovalRule(spec) => governance::approval_rule(spec, set, &mut of),
+            Spec::Client(spec) => client::check(spec, set, &mut of),
         }
     }
     server::aliases(set, &mut findings);
+    client::number(set, &mut findings);
     findings.list
 }
 
@@ -144,6 +146,7 @@ pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<Str
         match &resource.spec {
             Spec::ToolBundle(spec) => warn::bundle(spec, known_tools, &mut of),
             Spec::VirtualKey(spec) => warn::key(spec, set, known_tools, &mut of),
+            Spec::Client(spec) => warn::client(spec, set, &mut of),
             Spec::TrustZone(_)
             | Spec::Customer(_)
             | Spec::Team(_)

@@ -9,7 +9,8 @@ use super::{Findings, FindingsOf, ResourceSet, text};
 use crate::address;
 use crate::exposed::valid_exposed_name;
 use crate::resource::{
-    Auth, Hosting, Kind, Limits, McpServerSpec, Resource, Spec, Stdio, ToolOverride, Transport,
+    Auth, Hosting, Kind, Limits, McpServerSpec, Name, Resource, Spec, Stdio, ToolOverride, Transport,
+    TrustZoneSpec,
 };
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -61,7 +62,8 @@ pub(super) fn check(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf
         }
     }
     of.reference("spec.zone", Kind::TrustZone, &spec.zone, set);
-    classes("spec.dataClasses", &spec.data_classes, spec, set, of);
+    hosting("spec.zone", &spec.zone, spec, set, of);
+    classes("spec.dataClasses", &spec.data_classes, &spec.zone, set, of);
     overrides(spec, set, of);
 }
 
@@ -208,26 +210,56 @@ fn limits(limits: &Limits, of: &mut FindingsOf<'_>) {
 }
 
 /// Each class has a form, and the server's zone allows it.
-fn classes(
-    field: &str,
-    classes: &[String],
-    spec: &McpServerSpec,
-    set: &ResourceSet,
-    of: &mut FindingsOf<'_>,
-) {
+fn classes(field: &str, classes: &[String], zone: &Name, set: &ResourceSet, of: &mut FindingsOf<'_>) {
     text::data_classes(field, classes, false, of);
-    let Some(Spec::TrustZone(zone)) = set.get(Kind::TrustZone, &spec.zone).map(|resource| &resource.spec)
-    else {
-        return;
-    };
-    let allowed = &zone.allowed_data_classes;
-    if allowed.iter().any(|class| class == "*") {
-        return;
-    }
-    for (at, class) in classes.iter().enumerate().filter(|(_, class)| !allowed.contains(class)) {
+    for (at, class) in refused_classes(classes, zone, set) {
         of.add(
             &format!("{field}[{at}]"),
-            format!("the zone {} does not allow {class}: add it to its allowedDataClasses", spec.zone),
+            format!("the zone {zone} does not allow {class}: add it to its allowedDataClasses"),
+        );
+    }
+}
+
+/// The classes that a zone does not allow, with their places.
+fn refused_classes<'a>(classes: &'a [String], zone: &Name, set: &ResourceSet) -> Vec<(usize, &'a String)> {
+    let Some(zone) = zone_spec(zone, set) else { return Vec::new() };
+    let allowed = &zone.allowed_data_classes;
+    if allowed.iter().any(|class| class == "*") {
+        return Vec::new();
+    }
+    classes.iter().enumerate().filter(|(_, class)| !allowed.contains(class)).collect()
+}
+
+fn zone_spec<'a>(zone: &Name, set: &'a ResourceSet) -> Option<&'a TrustZoneSpec> {
+    match set.get(Kind::TrustZone, zone).map(|resource| &resource.spec) {
+        Some(Spec::TrustZone(spec)) => Some(spec),
+        _ => None,
+    }
+}
+
+/// Who hosts the server is somebody whom the zone allows.
+fn hosting(field: &str, zone: &Name, spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+    let Some(allowed) = zone_spec(zone, set).map(|zone| &zone.allowed_hosting) else { return };
+    if !allowed.is_empty() && !allowed.contains(&spec.hosting) {
+        of.add(
+            field,
+            format!(
+                "TrustZone/{zone} spec.allowedHosting forbids it: a server with hosting: {} cannot be in this zone; put \
+                 it into another one, or allow such servers there",
+                spec.hosting.as_str()
+            ),
+        );
+    }
+}
+
+/// A tool in a zone of its own: the zone is there, and takes the server's host and all that the server handles.
+fn own_zone(field: &str, zone: &Name, spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+    of.reference(field, Kind::TrustZone, zone, set);
+    hosting(field, zone, spec, set, of);
+    for (_, class) in refused_classes(&spec.data_classes, zone, set) {
+        of.add(
+            field,
+            format!("the zone {zone} does not allow {class}, which the server handles: add it to its allowedDataClasses"),
         );
     }
 }
@@ -239,7 +271,7 @@ fn overrides(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
         return;
     }
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, ToolOverride { name, alias, data_classes }) in overrides.iter().enumerate() {
+    for (at, ToolOverride { name, alias, data_classes, zone }) in overrides.iter().enumerate() {
         let field = format!("spec.tools.overrides[{at}]");
         if !text::short(name, 1, 512) {
             of.add(&format!("{field}.name"), "the upstream's name of a tool has 1 to 512 characters");
@@ -259,7 +291,11 @@ fn overrides(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
                 ),
             );
         }
-        classes(&format!("{field}.dataClasses"), data_classes, spec, set, of);
+        if let Some(zone) = zone {
+            own_zone(&format!("{field}.zone"), zone, spec, set, of);
+        }
+        let zone = zone.as_ref().unwrap_or(&spec.zone);
+        classes(&format!("{field}.dataClasses"), data_classes, zone, set, of);
     }
 }
 

@@ -469,3 +469,118 @@ fn brackets_in_a_pattern_are_told_to_make_no_class() {
     assert!(found[0].starts_with("ToolBundle/b: spec.tools[0].allow[1]: ") && found[0].contains("no class"));
     assert!(found[1].starts_with("ToolBundle/b: spec.tools[0].except[0]: "), "{found:?}");
 }
+
+#[test]
+fn a_client_says_whom_it_means_and_what_they_reach() {
+    let means = json!({ "clientInfo": [{ "name": "ide" }] });
+    for (spec, field, words) in [
+        (json!({ "match": {}, "allow": {} }), "spec.match", "it means nobody"),
+        (json!({ "match": means }), "spec", "it says nothing"),
+        (json!({ "match": means, "allow": {}, "deny": { "zones": ["*"] } }), "spec.deny", "not both"),
+        (json!({ "match": means, "deny": {} }), "spec.deny", "it denies nothing"),
+        (
+            json!({ "match": { "keys": ["gone"] }, "allow": {} }),
+            "spec.match.keys[0]",
+            "there is no VirtualKey gone",
+        ),
+        (
+            json!({ "match": means, "allow": { "zones": ["nowhere"] } }),
+            "spec.allow.zones[0]",
+            "there is no TrustZone nowhere",
+        ),
+        (
+            json!({ "match": means, "deny": { "servers": ["crm", "*"] } }),
+            "spec.deny.servers[1]",
+            "write [\"*\"] alone",
+        ),
+        (
+            json!({ "match": { "clientInfo": [{ "name": "" }] }, "allow": {} }),
+            "spec.match.clientInfo[0].name",
+            "an empty pattern",
+        ),
+        (
+            json!({ "match": { "clientInfo": [{ "name": "x", "version": "" }] }, "allow": {} }),
+            "spec.match.clientInfo[0].version",
+            "an empty pattern",
+        ),
+    ] {
+        let mut set = base();
+        set.insert(resource("Client", "c", &spec));
+        let found = findings(&set);
+        let begins = format!("Client/c: {field}: ");
+        assert!(
+            found.iter().any(|text| text.starts_with(&begins) && text.contains(words)),
+            "{spec}: {found:?}"
+        );
+    }
+    let mut set = base();
+    let spec = json!({ "match": { "keys": ["bot"] }, "allow": { "zones": ["*"], "servers": ["crm"] } });
+    set.insert(resource("Client", "c", &spec));
+    assert_eq!(findings(&set), Vec::<String>::new());
+}
+
+#[test]
+fn a_thousand_clients_are_enough() {
+    let mut set = base();
+    for at in 0..1_001 {
+        let spec = json!({ "match": { "keys": ["bot"] }, "deny": { "servers": ["crm"] } });
+        set.insert(resource("Client", &format!("c{at:04}"), &spec));
+    }
+    assert_eq!(
+        findings(&set),
+        [
+            "Client/c1000: metadata.name: there are more than 1000 Clients: put programs that reach the same into one"
+        ]
+    );
+}
+
+#[test]
+fn a_zone_takes_no_server_whose_host_it_forbids_whichever_of_the_two_changes() {
+    let forbids = "TrustZone/closed spec.allowedHosting forbids it: a server with hosting: vendor";
+    let saas = |zone: &str, more: &Value| {
+        let spec = merged(json!({ "zone": zone, "hosting": "vendor" }), more);
+        resource("McpServer", "saas", &http("https://mcp.example.com/mcp", &spec))
+    };
+    let closed = |hosting: Value| resource("TrustZone", "closed", &json!({ "allowedHosting": hosting }));
+    let judged = |zone: Resource, server: Resource| {
+        let mut set = base();
+        set.insert(zone);
+        set.insert(server);
+        findings(&set)
+    };
+    assert_eq!(judged(closed(json!([])), saas("closed", &json!({}))), Vec::<String>::new());
+    assert_eq!(judged(closed(json!(["vendor", "self"])), saas("closed", &json!({}))), Vec::<String>::new());
+    let found = judged(closed(json!(["self"])), saas("closed", &json!({})));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("McpServer/saas: spec.zone: ") && found[0].contains(forbids), "{found:?}");
+    // One tool of it is as much in the zone as all of them.
+    let own = json!({ "tools": { "overrides": [{ "name": "t", "zone": "closed" }] } });
+    let found = judged(closed(json!(["self"])), saas("internal", &own));
+    assert!(found[0].starts_with("McpServer/saas: spec.tools.overrides[0].zone: "), "{found:?}");
+}
+
+#[test]
+fn the_zone_of_a_single_tool_takes_what_the_server_and_the_tool_handle() {
+    let zone = resource("TrustZone", "narrow", &json!({ "allowedDataClasses": ["public"] }));
+    let of_one = |zone: &str, classes: Value| json!([{ "name": "t", "zone": zone, "dataClasses": classes }]);
+    let server = |overrides: Value| {
+        let wide = json!({ "zone": "default", "dataClasses": ["mail"], "tools": { "overrides": overrides } });
+        resource("McpServer", "crm", &http("http://crm.internal/mcp", &wide))
+    };
+    for (overrides, field, words) in [
+        (of_one("nowhere", json!([])), "spec.tools.overrides[0].zone", "there is no TrustZone nowhere"),
+        (
+            of_one("narrow", json!([])),
+            "spec.tools.overrides[0].zone",
+            "does not allow mail, which the server handles",
+        ),
+        (of_one("narrow", json!(["code"])), "spec.tools.overrides[0].dataClasses[0]", "does not allow code"),
+    ] {
+        let mut set = base();
+        set.insert(zone.clone());
+        set.insert(server(overrides));
+        let found = findings(&set);
+        let begins = format!("McpServer/crm: {field}: ");
+        assert!(found.iter().any(|text| text.starts_with(&begins) && text.contains(words)), "{found:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{FindingsOf, ResourceSet};
 use crate::pattern::Pattern;
-use crate::resource::{Grant, Kind, McpServerSpec, Name, Spec, ToolBundleSpec, VirtualKeySpec};
+use crate::resource::{ClientSpec, Grant, Kind, McpServerSpec, Name, Spec, ToolBundleSpec, VirtualKeySpec};
 
 type KnownTools<'a> = &'a dyn Fn(&Name) -> Option<Vec<String>>;
 
@@ -105,5 +105,26 @@ fn crossing(field: &str, from: &Name, server: &Name, set: &ResourceSet, of: &mut
                  add {from} to spec.reachableFrom of TrustZone/{to} if it should be"
             ),
         );
+    }
+}
+
+/// An allow list that allows nothing keeps out those whom it means; one that names everything keeps out all others.
+pub(super) fn client(spec: &ClientSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+    let Some(reach) = &spec.allow else { return };
+    if reach.zones.is_empty() && reach.servers.is_empty() {
+        of.add(
+            "spec.allow",
+            "it allows nothing: whom it means reaches nothing that no other Client allows them",
+        );
+    }
+    let labels = &spec.r#match.key_labels;
+    let keys = || {
+        set.iter().filter(|resource| {
+            resource.kind() == Kind::VirtualKey
+                && labels.iter().all(|(name, value)| resource.metadata.labels.get(name) == Some(value))
+        })
+    };
+    if !labels.is_empty() && keys().next().is_none() {
+        of.add("spec.match.keyLabels", "no key has these labels: until one has, this lets nobody in");
     }
 }

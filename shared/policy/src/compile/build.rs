@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::definitions::definitions;
+use super::clients::clients;
+use super::definitions::{definitions, hosted_where_it_may_be};
 use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
 use crate::access::{Bundle, read_members};
-use crate::resource::{AuditMode, Name, Uid};
+use crate::resource::{Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
-    BundleEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, ServerEntry, SnapshotHeader, TeamEntry,
-    ZoneEntry, default_zone_name,
+    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, ServerEntry, SnapshotHeader,
+    TeamEntry, ZoneEntry, default_zone_name,
 };
+use crate::standpoint::Standpoints;
 
 /// Entries by kind.
 #[derive(Default)]
@@ -26,6 +28,7 @@ struct Sorted {
     definitions: Vec<(DefinitionKind, DefinitionEntry)>,
     bundles: Vec<BundleEntry>,
     keys: Vec<KeyEntry>,
+    clients: Vec<ClientEntry>,
 }
 
 impl Sorted {
@@ -41,6 +44,7 @@ impl Sorted {
                 Entry::Prompt(entry) => sorted.definitions.push((DefinitionKind::Prompt, *entry)),
                 Entry::Bundle(entry) => sorted.bundles.push(entry),
                 Entry::Key(entry) => sorted.keys.push(*entry),
+                Entry::Client(entry) => sorted.clients.push(*entry),
             }
         }
         // The order of what comes out, errors and reports too, must not depend on the order of what came in.
@@ -49,6 +53,7 @@ impl Sorted {
             (a.server, *a_kind, &a.name).cmp(&(b.server, *b_kind, &b.name))
         });
         sorted.keys.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
+        sorted.clients.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
         sorted
     }
 }
@@ -60,11 +65,21 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let zones = zones(sorted.zones, &mut notes);
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
-    let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &mut notes);
+    let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
     let bundles = bundles(sorted.bundles, &servers, &mut notes);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
-    let known = Known { zones: &zones, teams: &teams, servers: &servers, bundles: &bundles, mark: &mark };
+    let (clients, keyed) = clients(sorted.clients, &zones, &servers, &mut notes);
+    let known = Known {
+        zones: &zones,
+        teams: &teams,
+        servers: &servers,
+        bundles: &bundles,
+        keyed: &keyed,
+        mark: &mark,
+    };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
+    keyed.dangling(&by_key_name, &clients, &mut notes);
+    let standpoints = Arc::new(Standpoints::new(&zones, clients));
     if !notes.errors.is_empty() {
         return Err(notes.into_errors());
     }
@@ -75,10 +90,12 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         header,
         reports: notes.into_reports(),
         mark,
+        zones,
         servers,
         order,
         offers,
         bundles,
+        standpoints,
         tools,
         prompts,
         by_hash,
@@ -96,7 +113,8 @@ fn uids(sorted: &Sorted, notes: &mut Notes) {
         .chain(sorted.customers.iter().map(|entry| (entry.uid, "Customer", &entry.name)))
         .chain(sorted.teams.iter().map(|entry| (entry.uid, "Team", &entry.name)))
         .chain(sorted.servers.iter().map(|entry| (entry.uid, "McpServer", &entry.name)))
-        .chain(sorted.bundles.iter().map(|entry| (entry.uid, "ToolBundle", &entry.name)));
+        .chain(sorted.bundles.iter().map(|entry| (entry.uid, "ToolBundle", &entry.name)))
+        .chain(sorted.clients.iter().map(|entry| (entry.uid, "Client", &entry.name)));
     for (uid, kind, name) in all {
         let label = format!("{kind}/{name}");
         if let Some(first) = seen.insert(uid, label.clone()) {
@@ -128,15 +146,7 @@ fn zones(entries: Vec<ZoneEntry>, notes: &mut Notes) -> HashMap<Name, Arc<Zone>>
         }
     }
     let built_in = default_zone_name();
-    zones.entry(built_in.clone()).or_insert_with(|| {
-        Arc::new(zone(ZoneEntry {
-            uid: Uid(uuid::Uuid::nil()),
-            name: built_in,
-            reachable_from: Vec::new(),
-            allowed_data_classes: vec!["*".to_owned()],
-            audit: AuditMode::default(),
-        }))
-    });
+    zones.entry(built_in).or_insert_with(|| Arc::new(zone(ZoneEntry::built_in())));
     for zone in zones.values() {
         for (at, other) in zone.entry.reachable_from.iter().enumerate() {
             if !zones.contains_key(other.as_str()) {
@@ -198,6 +208,7 @@ fn servers(
             refused_class: zone.refused_class(entry.data_classes.iter()).cloned(),
             entry,
         };
+        hosted_where_it_may_be(&format!("McpServer/{}", server.name()), zone, &server, notes);
         let uid = server.uid().to_string();
         if let Some(other) = servers.insert(server.entry.name.clone(), Arc::new(server)) {
             notes.duplicate("server names", other.name(), other.uid().to_string(), uid);

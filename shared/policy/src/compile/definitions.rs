@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::HeaderParam;
 use super::header_params::header_params;
-use super::model::{Candidate, CandidateState, Definition, Offer, Server};
+use super::model::{Candidate, CandidateState, Definition, Offer, Server, Zone};
 use super::notes::Notes;
 use crate::exposed::exposed_name;
 use crate::render::members;
@@ -20,6 +20,7 @@ pub(super) type Names = HashMap<Arc<str>, Arc<Candidate>>;
 pub(super) fn definitions(
     entries: Vec<(DefinitionKind, DefinitionEntry)>,
     servers: &HashMap<Name, Arc<Server>>,
+    zones: &HashMap<Name, Arc<Zone>>,
     notes: &mut Notes,
 ) -> (HashMap<Uid, Arc<Offer>>, Names, Names) {
     let mut offers: HashMap<Uid, Offer> = servers
@@ -37,7 +38,18 @@ pub(super) fn definitions(
             notes.dangling(from, "server", "McpServer", entry.server);
             continue;
         };
-        let candidate = Arc::new(candidate(kind, entry, &offer.server, notes));
+        let zone = match &entry.zone {
+            None => Arc::clone(&offer.server.zone),
+            Some(name) => match zones.get(name) {
+                Some(zone) => Arc::clone(zone),
+                None => {
+                    let from = format!("{} {} of {}", kind.as_str(), entry.name, offer.server.name());
+                    notes.dangling(from, "zone", "TrustZone", name);
+                    continue;
+                }
+            },
+        };
+        let candidate = Arc::new(candidate(kind, entry, &offer.server, zone, notes));
         let (list, names, what) = match kind {
             DefinitionKind::Tool => (&mut offer.tools, &mut tools, "exposed tool names"),
             DefinitionKind::Prompt => (&mut offer.prompts, &mut prompts, "exposed prompt names"),
@@ -59,6 +71,7 @@ fn candidate(
     kind: DefinitionKind,
     entry: DefinitionEntry,
     server: &Arc<Server>,
+    zone: Arc<Zone>,
     notes: &mut Notes,
 ) -> Candidate {
     let label = format!("{} {} of {}", kind.as_str(), entry.name, server.name());
@@ -79,7 +92,11 @@ fn candidate(
     }
     let name: Arc<str> = entry.name.as_str().into();
     let exposed: Option<Arc<str>> = exposed.map(Into::into);
-    let own = server.zone.refused_class(entry.data_classes.iter()).cloned();
+    let refused_class =
+        zone.refused_class(server.entry.data_classes.iter().chain(&entry.data_classes)).cloned();
+    if entry.zone.is_some() {
+        hosted_where_it_may_be(&label, &zone, server, notes);
+    }
     let state = match entry.state {
         DefinitionState::Pending => CandidateState::Pending,
         DefinitionState::Quarantined => CandidateState::Quarantined,
@@ -94,6 +111,7 @@ fn candidate(
                     exposed: exposed.clone(),
                     pin,
                     definition,
+                    zone: Arc::clone(&zone),
                     header_params,
                 })),
                 Err(message) => {
@@ -103,13 +121,17 @@ fn candidate(
             }
         }
     };
-    Candidate {
-        kind,
-        server: Arc::clone(server),
-        name,
-        exposed,
-        state,
-        refused_class: server.refused_class.clone().or(own),
+    Candidate { kind, server: Arc::clone(server), name, exposed, state, zone, refused_class }
+}
+
+/// The control plane refuses this when it is applied; a snapshot that holds it all the same is not one of its making.
+pub(super) fn hosted_where_it_may_be(label: &str, zone: &Zone, server: &Server, notes: &mut Notes) {
+    let (allowed, hosting) = (&zone.entry.allowed_hosting, server.entry.hosting);
+    if !allowed.is_empty() && !allowed.contains(&hosting) {
+        let (zone, hosting) = (&zone.entry.name, hosting.as_str());
+        let message =
+            format!("its server has hosting: {hosting}, which TrustZone/{zone} spec.allowedHosting forbids");
+        notes.invalid(label.to_owned(), message);
     }
 }
 

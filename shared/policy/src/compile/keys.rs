@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_seal::Fingerprint;
 
+use super::clients::Keyed;
 use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use crate::access::{Access, Bundle};
@@ -17,6 +18,7 @@ pub(super) struct Known<'a> {
     pub(super) teams: &'a HashMap<Name, Option<Name>>,
     pub(super) servers: &'a HashMap<Name, Arc<Server>>,
     pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
+    pub(super) keyed: &'a Keyed,
     pub(super) mark: &'a Arc<SnapshotMark>,
 }
 
@@ -35,6 +37,7 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
             .entry((entry.zone, entry.grants))
             .or_insert_with_key(|(zone, grants)| Arc::new(Access::new(zone.clone(), grants.clone())));
         let expires = entry.expires_at.as_ref().map(unix_ms);
+        let client_rules = known.keyed.of(&entry.name, &entry.labels);
         let subject: Arc<str> = entry.principal.subject.as_str().into();
         let principal = |until: Option<u64>, secret| {
             Arc::new(Principal {
@@ -49,6 +52,7 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
                 revoked: entry.revoked,
                 secret,
                 access: Arc::clone(access),
+                client_rules: Arc::clone(&client_rules),
                 snapshot: Arc::clone(known.mark),
             })
         };

@@ -5,6 +5,7 @@
 //! reported, and denied when it is asked for.
 
 mod build;
+mod clients;
 mod definitions;
 mod error;
 pub mod header_params;
@@ -25,6 +26,7 @@ use crate::access::Bundle;
 use crate::resource::{Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};
+use crate::standpoint::Standpoints;
 use model::{Candidate, Offer, SnapshotMark};
 
 /// All policy of one version, indexed. Immutable; shared by all requests that began while it was current.
@@ -33,11 +35,13 @@ pub struct Snapshot {
     header: SnapshotHeader,
     reports: Vec<String>,
     mark: Arc<SnapshotMark>,
+    zones: HashMap<Name, Arc<Zone>>,
     servers: HashMap<Name, Arc<Server>>,
     /// Uids of servers, in the order of the servers' names.
     order: Vec<Uid>,
     offers: HashMap<Uid, Arc<Offer>>,
     bundles: HashMap<Name, Arc<Bundle>>,
+    pub(crate) standpoints: Arc<Standpoints>,
     tools: HashMap<Arc<str>, Arc<Candidate>>,
     prompts: HashMap<Arc<str>, Arc<Candidate>>,
     by_hash: HashMap<Fingerprint, Arc<Principal>>,
@@ -69,6 +73,12 @@ impl Snapshot {
     #[must_use]
     pub fn reports(&self) -> &[String] {
         &self.reports
+    }
+
+    /// The trust zone of a name.
+    #[must_use]
+    pub fn zone(&self, name: &str) -> Option<&Arc<Zone>> {
+        self.zones.get(name)
     }
 
     /// The server of a name.

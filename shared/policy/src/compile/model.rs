@@ -78,6 +78,8 @@ pub struct Definition {
     pub pin: Fingerprint,
     /// The definition: a JSON object in canonical form, under the upstream's name.
     pub definition: Arc<RawValue>,
+    /// Its trust zone: its own, or its server's.
+    pub zone: Arc<Zone>,
     /// What a client mirrors into `Mcp-Param-*` headers (MCP 2026-07-28, transports, "Schema Extension"); empty for prompts.
     pub header_params: Vec<HeaderParam>,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Candidate {
     pub(crate) name: Arc<str>,
     pub(crate) exposed: Option<Arc<str>>,
     pub(crate) state: CandidateState,
+    /// Its trust zone: its own, or its server's.
+    pub(crate) zone: Arc<Zone>,
     /// A data class of its own or of its server that the zone does not allow.
     pub(crate) refused_class: Option<String>,
 }
@@ -144,6 +148,8 @@ pub struct Principal {
     /// Which secret opened it; `None` for a principal that was looked up by its name.
     pub(crate) secret: Option<Fingerprint>,
     pub(crate) access: Arc<Access>,
+    /// The places of the `Client`s whose keys it is one of, in their order.
+    pub(crate) client_rules: Arc<[u32]>,
     /// The snapshot that it belongs to: compared by address only.
     pub(crate) snapshot: Arc<SnapshotMark>,
 }

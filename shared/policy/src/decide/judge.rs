@@ -3,13 +3,17 @@
 //! One function for calling, listing and explaining. It keeps the order of the reasons, and tells each step to a recorder that
 //! is nothing at all when nobody explains.
 
+mod client;
+
 use std::sync::Arc;
 
 use crate::Reason;
 use crate::access::{Rules, ServerRules};
-use crate::compile::model::{Candidate, CandidateState, Definition, Server};
+use crate::circumstances::Circumstances;
+use crate::compile::model::{Candidate, CandidateState, Definition, Server, Zone};
 use crate::resource::{Kind, Name};
 use crate::rule::{DefinitionKind, Rule, RulePath};
+use crate::standpoint::Met;
 use crate::view::Place;
 
 /// What a step rests on, without the key's name: judgements are shared between keys.
@@ -21,6 +25,7 @@ pub(crate) enum Ground<'a> {
     Member(&'a Name, u32),
     BundleField(&'a Name, &'static str),
     ZoneField(&'a Name, &'static str),
+    ClientField(&'a Name, &'static str),
     Approval(&'a Candidate),
 }
 
@@ -35,6 +40,7 @@ impl Ground<'_> {
             Self::Member(bundle, at) => of(Kind::ToolBundle, bundle, RulePath::Member(at)),
             Self::BundleField(bundle, field) => of(Kind::ToolBundle, bundle, RulePath::Field(field)),
             Self::ZoneField(zone, field) => of(Kind::TrustZone, zone, RulePath::Field(field)),
+            Self::ClientField(client, field) => of(Kind::Client, client, RulePath::Field(field)),
             Self::Approval(candidate) => {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
@@ -43,7 +49,7 @@ impl Ground<'_> {
     }
 }
 
-/// The steps of a call, in their order. A decision is made from `Key` to `Zone`; what comes before and after is known to the
+/// The steps of a call, in their order. A decision is made from `Key` to `Client`; what comes before and after is known to the
 /// data plane that serves the call, and foretold by `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,8 +72,10 @@ pub enum Step {
     Bundle,
     /// Whether it is approved and unchanged.
     Approval,
-    /// Whether the server's zone may be reached and allows its data classes.
+    /// Whether the zone may be reached, from there and like this, and allows the data classes.
     Zone,
+    /// Whether the `Client`s let the caller's program reach it.
+    Client,
     /// Whether the server takes a request of this size.
     Size,
     /// Whether there is a place for the audit record, where the zone requires one.
@@ -86,6 +94,9 @@ pub enum Step {
 pub(crate) trait Steps {
     /// `detail` is a sentence; neither it nor the rule is made when nobody listens.
     fn step(&mut self, step: Step, passed: bool, ground: Ground<'_>, detail: impl FnOnce() -> String);
+
+    /// A rule asks for something that is not known of the call. Says whether to go on as if it held; a decision never does.
+    fn unknown(&mut self, step: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool;
 }
 
 /// Hears nothing.
@@ -93,18 +104,35 @@ pub(crate) struct Silent;
 
 impl Steps for Silent {
     fn step(&mut self, _: Step, _: bool, _: Ground<'_>, _: impl FnOnce() -> String) {}
+
+    fn unknown(&mut self, _: Step, _: Ground<'_>, _: impl FnOnce() -> String) -> bool {
+        false
+    }
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// What the key's grants reach.
+    pub(crate) rules: &'a Rules,
+    /// Where it asks.
+    pub(crate) place: &'a Place,
+    /// The places of the `Client`s that name the key.
+    pub(crate) keyed: &'a [u32],
+    /// What else is known.
+    pub(crate) circumstances: Circumstances<'a>,
 }
 
 /// A refusal before it knows whose it is.
 pub(crate) type Refusal<'a> = (Reason, Ground<'a>);
 
-/// Judges a tool or a prompt: grant, bundle, approval, zone. Yields the definition and the place of the grant.
+/// Judges a tool or a prompt: grant, bundle, approval, zone, client. Yields the definition and the place of the grant.
 pub(crate) fn definition<'a>(
-    rules: &'a Rules,
-    place: &'a Place,
+    asker: &Asker<'a>,
     candidate: &'a Candidate,
     steps: &mut impl Steps,
 ) -> Result<(&'a Arc<Definition>, u32), Refusal<'a>> {
+    let Asker { rules, place, .. } = *asker;
     let name: &str = &candidate.name;
     let server = &candidate.server;
     let Some(grant) = rules.server(server.uid()).and_then(|rules| granted(rules, candidate)) else {
@@ -115,7 +143,8 @@ pub(crate) fn definition<'a>(
     steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names {name} of {}", server.name()));
     in_bundle(place, candidate, steps)?;
     let definition = approved(candidate, steps)?;
-    zone(rules, server, candidate.refused_class.as_deref(), steps)?;
+    zone(asker, &candidate.zone, candidate.refused_class.as_deref(), steps)?;
+    client::judge(asker, server, &candidate.zone, steps)?;
     Ok((definition, grant))
 }
 
@@ -171,11 +200,11 @@ fn approved<'a>(
 
 /// Judges a server as a whole: may these grants speak to it at all?
 pub(crate) fn server<'a>(
-    rules: &'a Rules,
-    place: &'a Place,
+    asker: &Asker<'a>,
     server: &'a Server,
     steps: &mut impl Steps,
 ) -> Result<u32, Refusal<'a>> {
+    let Asker { rules, place, .. } = *asker;
     let Some(found) = rules.server(server.uid()) else {
         let ground = Ground::KeyField("spec.grants");
         steps.step(Step::Grant, false, ground, || format!("no grant names anything of {}", server.name()));
@@ -190,18 +219,19 @@ pub(crate) fn server<'a>(
         steps.step(Step::Bundle, false, ground, || format!("{} is not at this endpoint", server.name()));
         return Err((Reason::ToolNotGranted, ground));
     }
-    zone(rules, server, server.refused_class.as_deref(), steps)?;
+    zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;
+    client::judge(asker, server, &server.zone, steps)?;
     Ok(found.first)
 }
 
 /// Judges one resource. Bundles hold none.
 pub(crate) fn resource<'a>(
-    rules: &'a Rules,
-    place: &'a Place,
+    asker: &Asker<'a>,
     server: &'a Server,
     uri: &str,
     steps: &mut impl Steps,
 ) -> Result<u32, Refusal<'a>> {
+    let Asker { rules, place, .. } = *asker;
     let grants = rules.server(server.uid()).and_then(|rules| {
         let at = rules.resources.iter().position(|pattern| pattern.matches_uri(uri))?;
         rules.resource_grants.get(at).copied()
@@ -218,22 +248,22 @@ pub(crate) fn resource<'a>(
         steps.step(Step::Bundle, false, Ground::Closed, || "this endpoint holds no such resource".to_owned());
         return Err((Reason::ToolNotGranted, Ground::Closed));
     }
-    zone(rules, server, server.refused_class.as_deref(), steps)?;
+    zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;
+    client::judge(asker, server, &server.zone, steps)?;
     Ok(grant)
 }
 
-/// Judges the crossing of zones, and the data classes that the zone allows.
+/// Judges the crossing of zones, the data classes that the zone allows, and from where and how it may be called.
 fn zone<'a>(
-    rules: &Rules,
-    server: &'a Server,
+    asker: &Asker<'a>,
+    zone: &'a Zone,
     refused_class: Option<&str>,
     steps: &mut impl Steps,
 ) -> Result<(), Refusal<'a>> {
-    let zone = &server.zone;
-    let name = &zone.entry.name;
+    let (name, from) = (&zone.entry.name, &asker.rules.zone);
     let ground = Ground::ZoneField(name, "spec.reachableFrom");
-    if !zone.reachable_from(&rules.zone) {
-        steps.step(Step::Zone, false, ground, || format!("{name} is not reachable from {}", rules.zone));
+    if !zone.reachable_from(from) {
+        steps.step(Step::Zone, false, ground, || format!("{name} is not reachable from {from}"));
         return Err((Reason::ZoneDenied, ground));
     }
     if let Some(class) = refused_class {
@@ -241,6 +271,37 @@ fn zone<'a>(
         steps.step(Step::Zone, false, ground, || format!("{name} does not allow the data class {class}"));
         return Err((Reason::ZoneDenied, ground));
     }
-    steps.step(Step::Zone, true, ground, || format!("{name} is reachable from {}", rules.zone));
+    let Circumstances { network, era, .. } = asker.circumstances;
+    let known = [
+        circumstance(zone, "spec.callerNetworks", zone.called_from(network), steps, || match network {
+            Some(address) => format!("{name} may not be called from {address}"),
+            None => format!("{name} may be called from some networks only, and the caller's is not known"),
+        })?,
+        circumstance(zone, "spec.allowedEras", zone.spoken_to(era), steps, || match era {
+            Some(era) => format!("{name} takes no calls of {era} clients"),
+            None => format!("{name} takes calls of one era only, and the caller's is not known"),
+        })?,
+    ];
+    if known == [true, true] {
+        steps.step(Step::Zone, true, ground, || format!("{name} is reachable from {from}"));
+    }
     Ok(())
+}
+
+/// One thing that a zone asks of a call's circumstances. Says whether it is known to hold.
+fn circumstance<'a>(
+    zone: &'a Zone,
+    field: &'static str,
+    met: Met,
+    steps: &mut impl Steps,
+    detail: impl Fn() -> String,
+) -> Result<bool, Refusal<'a>> {
+    let ground = Ground::ZoneField(&zone.entry.name, field);
+    match met {
+        Met::Yes => return Ok(true),
+        Met::Unknown if steps.unknown(Step::Zone, ground, &detail) => return Ok(false),
+        Met::No | Met::Unknown => {}
+    }
+    steps.step(Step::Zone, false, ground, detail);
+    Err((Reason::ZoneDenied, ground))
 }

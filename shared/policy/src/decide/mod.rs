@@ -1,6 +1,6 @@
 //! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
 //!
-//! Order: key, endpoint, name, grant, bundle, approval and pin, zone. The first step that fails gives the reason.
+//! Order: key, endpoint, name, grant, bundle, approval and pin, zone, client. The first step that fails gives the reason.
 
 pub(crate) mod judge;
 mod permit;
@@ -12,7 +12,7 @@ use portcullis_seal::Fingerprint;
 pub use judge::Step;
 pub use permit::{Denial, Permit, Permitted, Target};
 
-use self::judge::{Ground, Refusal, Silent, Steps};
+use self::judge::{Asker, Ground, Refusal, Silent, Steps};
 use crate::Reason;
 use crate::access::Rules;
 use crate::circumstances::Circumstances;
@@ -59,6 +59,22 @@ impl Snapshot {
         self.view(&principal.access, endpoint).ok_or_else(|| {
             self.denial((Reason::UnknownEndpoint, Ground::Closed), Some(&principal.key_name), None)
         })
+    }
+
+    /// What a caller sees of a view from where it stands: itself, in a snapshot whose lists look at grants and zone alone.
+    /// A view that this was not asked for shows what a caller of whom nothing is known may see.
+    #[must_use]
+    pub fn seen(
+        &self,
+        principal: &Principal,
+        view: &Arc<View>,
+        circumstances: &Circumstances<'_>,
+    ) -> Arc<View> {
+        if self.standpoints.is_one() {
+            return Arc::clone(view);
+        }
+        let Some(principal) = self.current(principal) else { return Arc::clone(view) };
+        view.from_standpoint(principal, circumstances)
     }
 
     pub(crate) fn view(
@@ -114,7 +130,7 @@ impl Snapshot {
         let place = asked.place();
         let found = resolve(self, place, kind, name, &mut Silent);
         let candidate = found.map_err(|refusal| self.denial(refusal, Some(key), None))?;
-        match judge::definition(asked.rules, place, candidate, &mut Silent) {
+        match judge::definition(&asked.asker(circumstances), candidate, &mut Silent) {
             Ok((definition, grant)) => {
                 let target = match kind {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
@@ -138,8 +154,8 @@ impl Snapshot {
         uri: &str,
         circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, circumstances, |rules, place, server| {
-            let grant = judge::resource(rules, place, server, uri, &mut Silent)?;
+        self.decide_at(principal, view, server, circumstances, |asker, server| {
+            let grant = judge::resource(asker, server, uri, &mut Silent)?;
             Ok((Target::Resource { uri: uri.into() }, grant))
         })
     }
@@ -155,8 +171,8 @@ impl Snapshot {
         server: &str,
         circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, circumstances, |rules, place, server| {
-            let grant = judge::server(rules, place, server, &mut Silent)?;
+        self.decide_at(principal, view, server, circumstances, |asker, server| {
+            let grant = judge::server(asker, server, &mut Silent)?;
             Ok((Target::Server, grant))
         })
     }
@@ -167,14 +183,14 @@ impl Snapshot {
         view: &View,
         server: &str,
         circumstances: &Circumstances<'_>,
-        judge: impl for<'a> FnOnce(&'a Rules, &'a Place, &'a Server) -> Result<(Target, u32), Refusal<'a>>,
+        judge: impl for<'a> FnOnce(&Asker<'a>, &'a Server) -> Result<(Target, u32), Refusal<'a>>,
     ) -> Result<Permit, Denial> {
         let asked = self.ask(principal, view, circumstances)?;
         let key = &asked.principal.key_name;
         let Some(server) = self.server(server) else {
             return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
         };
-        match judge(asked.rules, asked.place(), server) {
+        match judge(&asked.asker(circumstances), server) {
             Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal)),
             Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Server(server)))),
         }
@@ -212,10 +228,12 @@ impl Snapshot {
 
     fn denial(&self, refusal: Refusal<'_>, key: Option<&Name>, subject: Option<Subject<'_>>) -> Denial {
         let (reason, ground) = refusal;
-        let (server, tool) = match subject {
-            None => (None, None),
-            Some(Subject::Server(server)) => (Some(server), None),
-            Some(Subject::Definition(candidate)) => (Some(&*candidate.server), Some(&candidate.name)),
+        let (server, tool, zone) = match subject {
+            None => (None, None, None),
+            Some(Subject::Server(server)) => (Some(server), None, Some(&server.entry.zone)),
+            Some(Subject::Definition(candidate)) => {
+                (Some(&*candidate.server), Some(&candidate.name), Some(&candidate.zone.entry.name))
+            }
         };
         Denial {
             reason,
@@ -223,7 +241,7 @@ impl Snapshot {
             snapshot: self.version(),
             server: server.map(|server| server.name().clone()),
             tool: tool.map(Arc::clone),
-            zone: server.map(|server| server.entry.zone.clone()),
+            zone: zone.cloned(),
         }
     }
 }
@@ -241,6 +259,15 @@ enum Seen<'a> {
 }
 
 impl Asked<'_> {
+    fn asker<'a>(&'a self, circumstances: &Circumstances<'a>) -> Asker<'a> {
+        Asker {
+            rules: self.rules,
+            place: self.place(),
+            keyed: &self.principal.client_rules,
+            circumstances: *circumstances,
+        }
+    }
+
     fn place(&self) -> &Place {
         match &self.view {
             Seen::Same(view) => view.place(),

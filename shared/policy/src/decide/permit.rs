@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::Reason;
-use crate::compile::model::{Principal, Prompt, Server, Tool};
+use crate::compile::model::{Principal, Prompt, Server, Tool, Zone};
 use crate::resource::{AuditMode, Name};
 use crate::rule::Rule;
 use crate::snapshot::SnapshotVersion;
@@ -76,10 +76,19 @@ impl Permit {
         &self.principal
     }
 
-    /// What the call needs of its audit record: the server's zone says so.
+    /// The trust zone of what is reached: a tool's own, or its server's.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        match &self.target {
+            Target::Tool(definition) | Target::Prompt(definition) => &definition.zone,
+            Target::Resource { .. } | Target::Server => &self.server.zone,
+        }
+    }
+
+    /// What the call needs of its audit record: the zone says so.
     #[must_use]
     pub fn audit(&self) -> AuditMode {
-        self.server.zone_audit
+        self.zone().entry.audit
     }
 
     /// Joins the permit with what is done under it.

@@ -6,7 +6,6 @@ use crate::resource::Kind;
 pub(super) const KINDS: &[&str] = &[
     "AccessPolicy",
     "Guardrail",
-    "Client",
     "Detection",
     "Middleware",
     "AuditSink",
@@ -31,8 +30,10 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
+        Kind::TrustZone => &["spec.servedBy"],
+        Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::TrustZone | Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
+        Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
     }
 }
 

@@ -261,6 +261,7 @@ impl Resource {
             Spec::Role(spec) => json!(spec),
             Spec::RoleBinding(spec) => json!(spec),
             Spec::ApprovalRule(spec) => json!(spec),
+            Spec::Client(spec) => json!(spec),
         };
         json!({
             "apiVersion": API_VERSION,

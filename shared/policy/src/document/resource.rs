@@ -107,6 +107,7 @@ pub(super) fn read(document: &Node) -> Result<Resource, Vec<Fault>> {
         Kind::Role => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Role),
         Kind::RoleBinding => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::RoleBinding),
         Kind::ApprovalRule => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::ApprovalRule),
+        Kind::Client => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Client),
     };
     match (metadata, spec) {
         (Some(metadata), Some(spec)) if faults.is_empty() => Ok(Resource { metadata, spec }),

@@ -40,7 +40,7 @@ spec:
   tools:
     newTools: require-approval
     changedTools: quarantine
-    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code] } ]
+    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas } ]
   limits: { timeout: 30s, maxRequestBytes: 1MiB, maxResponseBytes: 4MiB, concurrency: 64 }
 ---
 kind: TrustZone
@@ -49,6 +49,9 @@ metadata: { name: vendor-saas }
 spec:
   reachableFrom: [internal]
   allowedDataClasses: [source-code, public]
+  callerNetworks: ["10.0.0.0/8", "2001:db8::/32"]
+  allowedEras: [modern, legacy]
+  allowedHosting: [vendor]
   audit: required
 ---
 kind: ToolBundle
@@ -77,6 +80,21 @@ spec:
   zone: internal
   grants: [ { bundle: support }, { server: crm, allow: [a], except: [b], prompts: [c], resources: ["crm://*"] } ]
   expiresAt: "2027-01-01T00:00:00Z"
+---
+kind: Client
+apiVersion: portcullis/v1
+metadata: { name: ides }
+spec:
+  match:
+    keys: [support-bot]
+    keyLabels: { app: ide }
+    clientInfo: [ { name: "claude-*" }, { name: cursor, version: "1.*" } ]
+  allow: { zones: [internal], servers: [github] }
+---
+kind: Client
+apiVersion: portcullis/v1
+metadata: { name: no-old-ones }
+spec: { match: { clientInfo: [ { name: "old-*" } ] }, deny: { zones: ["*"] } }
 "#;
 
 fn read(text: &str) -> Result<Vec<Located>, Vec<Problem>> {
@@ -90,7 +108,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn every_kind_reads_from_yaml_and_reads_back_from_its_json() {
     let found = read(SAMPLE).unwrap();
-    assert_eq!(found.len(), 9);
+    assert_eq!(found.len(), 11);
     for located in &found {
         let json = located.resource.to_json();
         assert_eq!(Resource::from_json(&json).unwrap(), located.resource);

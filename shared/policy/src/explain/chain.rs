@@ -3,8 +3,8 @@
 use super::{Decision, ExplainedStep, Explanation, Outcome, Question};
 use crate::Reason;
 use crate::compile::Snapshot;
-use crate::compile::model::{Principal, Server};
-use crate::decide::judge::{self, Ground, Refusal, Steps};
+use crate::compile::model::{Definition, Principal, Server, Zone};
+use crate::decide::judge::{self, Asker, Ground, Refusal, Steps};
 use crate::decide::{Step, resolve};
 use crate::live;
 use crate::resource::{AuditMode, Kind, Name};
@@ -35,6 +35,12 @@ impl Steps for Chain<'_> {
         let outcome = if passed { Outcome::Pass } else { Outcome::Deny };
         let rule = self.rule(ground);
         self.push(step, outcome, rule, detail());
+    }
+
+    fn unknown(&mut self, step: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool {
+        let rule = self.rule(ground);
+        self.push(step, Outcome::Live, rule, detail());
+        true
     }
 }
 
@@ -84,11 +90,16 @@ impl<'a> Chain<'a> {
             resolve(snapshot, view.place(), kind, name, self).map_err(|refusal| self.denied(refusal))?;
         self.server = Some(candidate.server.name().clone());
         self.tool = Some(candidate.name.to_string());
-        let rules = principal.access.rules(snapshot);
-        let (definition, grant) = judge::definition(rules, view.place(), candidate, self)
-            .map_err(|refusal| self.denied(refusal))?;
+        let asker = Asker {
+            rules: principal.access.rules(snapshot),
+            place: view.place(),
+            keyed: &principal.client_rules,
+            circumstances: self.question.circumstances,
+        };
+        let (definition, grant) =
+            judge::definition(&asker, candidate, self).map_err(|refusal| self.denied(refusal))?;
         let granted = self.rule(Ground::Grant(grant));
-        self.beyond_policy(&definition.server, &granted)?;
+        self.beyond_policy(definition, &granted)?;
         Ok(granted)
     }
 
@@ -114,11 +125,12 @@ impl<'a> Chain<'a> {
     }
 
     /// What a call meets that policy permits: the bounds of its server, its record, and the server itself.
-    fn beyond_policy(&mut self, server: &Server, granted: &Rule) -> Way<()> {
+    fn beyond_policy(&mut self, definition: &Definition, granted: &Rule) -> Way<()> {
+        let server = &*definition.server;
         let limits = &server.entry.limits;
         let of = Some((server, granted));
         self.size(server)?;
-        self.record(server, granted)?;
+        self.record(&definition.zone)?;
         let at_once = format!("at most {} calls at once on one data plane", limits.concurrency);
         self.live(Step::Concurrency, &[Reason::ConcurrencyExceeded], &at_once, of)?;
         let there = format!("{} must answer, and answer well", server.name());
@@ -154,19 +166,27 @@ impl<'a> Chain<'a> {
         Err(Ended { decision: met.decision, reason: Reason::ArgumentsInvalid, rule })
     }
 
-    fn record(&mut self, server: &Server, granted: &Rule) -> Way<()> {
-        match server.zone_audit {
-            AuditMode::Required => {
-                let place = "a place for the audit record must be free before the call goes out";
-                self.live(Step::Record, &[Reason::AuditUnavailable], place, Some((server, granted)))
-            }
+    /// The place of the audit record, where the zone of what is called asks for one.
+    fn record(&mut self, zone: &Zone) -> Way<()> {
+        let rule = Rule::of(Kind::TrustZone, zone.entry.name.clone(), RulePath::Field("spec.audit"));
+        let reason = Reason::AuditUnavailable;
+        let (outcome, detail) = match zone.entry.audit {
             AuditMode::BestEffort => {
-                let rule =
-                    Rule::of(Kind::TrustZone, server.entry.zone.clone(), RulePath::Field("spec.audit"));
-                let detail = "the call goes out with or without a place for its audit record".to_owned();
-                self.push(Step::Record, Outcome::Pass, rule, detail);
-                Ok(())
+                (Outcome::Pass, "the call goes out with or without a place for its audit record".to_owned())
             }
+            AuditMode::Required => {
+                let detail = "a place for the audit record must be free before the call goes out";
+                if self.question.assume.contains(&reason) {
+                    (Outcome::Deny, format!("{detail}; taken not to hold: {reason}"))
+                } else {
+                    (Outcome::Live, detail.to_owned())
+                }
+            }
+        };
+        self.push(Step::Record, outcome, rule.clone(), detail);
+        match outcome {
+            Outcome::Deny => Err(Ended { decision: Decision::Deny, reason, rule }),
+            _ => Ok(()),
         }
     }
 

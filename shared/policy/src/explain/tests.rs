@@ -66,13 +66,19 @@ fn every_reason_is_explained_as_it_is_decided_with_the_step_that_failed() {
             Some(Reason::ZoneDenied),
             "snapshot key endpoint request load name grant approval zone",
         ),
-        ("k", all, "crm_find", None, "snapshot key endpoint request load name grant approval zone BEYOND"),
+        (
+            "k",
+            all,
+            "crm_find",
+            None,
+            "snapshot key endpoint request load name grant approval zone client BEYOND",
+        ),
         (
             "k",
             support,
             "crm_find",
             None,
-            "snapshot key endpoint request load name grant bundle approval zone BEYOND",
+            "snapshot key endpoint request load name grant bundle approval zone client BEYOND",
         ),
     ] {
         let explained = explain(&snapshot, &Question::tool(key, endpoint, tool, NOW));

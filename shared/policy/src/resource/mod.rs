@@ -5,8 +5,10 @@
 
 pub mod approval_rule;
 pub mod bundle;
+pub mod client;
 pub mod key;
 pub mod name;
+pub mod network;
 pub mod quantity;
 pub mod role;
 pub mod server;
@@ -19,8 +21,10 @@ use serde::{Deserialize, Serialize};
 
 pub use approval_rule::{ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
 pub use bundle::{BundleMember, ToolBundleSpec};
+pub use client::{ClientMatch, ClientReach, ClientSpec, ProgramMatch, Reached};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
 pub use name::{BadName, Name, Uid};
+pub use network::{BadNetwork, Network};
 pub use quantity::{ByteSize, HumanDuration};
 pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
 pub use server::{
@@ -39,7 +43,7 @@ pub const API_VERSION: &str = "portcullis/v1";
 pub struct Metadata {
     /// Unique within the kind.
     pub name: Name,
-    /// Free labels; descriptive only.
+    /// Free labels. Those of a key can be matched by a `Client`; all others are descriptive only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -65,6 +69,8 @@ pub enum Kind {
     RoleBinding,
     /// [`ApprovalRuleSpec`]
     ApprovalRule,
+    /// [`ClientSpec`]
+    Client,
 }
 
 impl Kind {
@@ -79,6 +85,7 @@ impl Kind {
         Self::Role,
         Self::RoleBinding,
         Self::ApprovalRule,
+        Self::Client,
     ];
 
     /// The kind as documents spell it.
@@ -94,6 +101,7 @@ impl Kind {
             Self::Role => "Role",
             Self::RoleBinding => "RoleBinding",
             Self::ApprovalRule => "ApprovalRule",
+            Self::Client => "Client",
         }
     }
 
@@ -110,6 +118,7 @@ impl Kind {
             Self::Role => "roles",
             Self::RoleBinding => "rolebindings",
             Self::ApprovalRule => "approvalrules",
+            Self::Client => "clients",
         }
     }
 
@@ -167,6 +176,8 @@ pub enum Spec {
     RoleBinding(RoleBindingSpec),
     /// Who may approve what.
     ApprovalRule(Box<ApprovalRuleSpec>),
+    /// A rule for AI applications.
+    Client(Box<ClientSpec>),
 }
 
 impl Spec {
@@ -183,6 +194,7 @@ impl Spec {
             Self::Role(_) => Kind::Role,
             Self::RoleBinding(_) => Kind::RoleBinding,
             Self::ApprovalRule(_) => Kind::ApprovalRule,
+            Self::Client(_) => Kind::Client,
         }
     }
 }

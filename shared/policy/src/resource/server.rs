@@ -87,7 +87,7 @@ const fn one() -> u16 {
 }
 
 /// Who hosts a server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hosting {
     /// The organisation: loopback, private addresses and plain http are allowed.
@@ -96,6 +96,17 @@ pub enum Hosting {
     SelfHosted,
     /// A vendor: public https only.
     Vendor,
+}
+
+impl Hosting {
+    /// As documents spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SelfHosted => "self",
+            Self::Vendor => "vendor",
+        }
+    }
 }
 
 /// Descriptive.
@@ -224,6 +235,9 @@ pub struct ToolOverride {
     /// What the tool handles beside what the server handles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_classes: Vec<String>,
+    /// The tool's own trust zone, in place of its server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Name>,
 }
 
 /// Bounds on each call to a server.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Name;
+use super::{Hosting, Name, Network};
+use crate::circumstances::Era;
 
 /// The spec of a `TrustZone`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,15 @@ pub struct TrustZoneSpec {
     /// Data classes that tools of this zone may handle; `["*"]` for all, none when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_data_classes: Vec<String>,
+    /// Networks that the zone may be called from; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caller_networks: Vec<Network>,
+    /// How callers may speak; both ways when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_eras: Vec<Era>,
+    /// Who may host a server of this zone, or of a tool in it; anybody when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosting: Vec<Hosting>,
     /// What a call needs of its audit record.
     #[serde(default)]
     pub audit: AuditMode,

@@ -80,7 +80,7 @@ pub fn encode_all(entries: &[Entry]) -> (Vec<EncodedEntry>, Fingerprint) {
 impl Entry {
     /// Every kind, in the order of the wire.
     pub const KINDS: &[&'static str] =
-        &["zone", "customer", "team", "server", "tool", "prompt", "bundle", "key"];
+        &["zone", "customer", "team", "server", "tool", "prompt", "bundle", "key", "client"];
 
     /// Its kind.
     #[must_use]
@@ -94,6 +94,7 @@ impl Entry {
             Self::Prompt(_) => "prompt",
             Self::Bundle(_) => "bundle",
             Self::Key(_) => "key",
+            Self::Client(_) => "client",
         }
     }
 
@@ -108,6 +109,7 @@ impl Entry {
             Self::Tool(entry) | Self::Prompt(entry) => format!("{}/{}", entry.server, entry.name),
             Self::Bundle(entry) => entry.uid.to_string(),
             Self::Key(entry) => entry.uid.to_string(),
+            Self::Client(entry) => entry.uid.to_string(),
         }
     }
 
@@ -122,6 +124,7 @@ impl Entry {
             Self::Tool(entry) | Self::Prompt(entry) => definition(entry),
             Self::Bundle(entry) => canonical(entry),
             Self::Key(entry) => canonical(&**entry),
+            Self::Client(entry) => canonical(&**entry),
         }
     }
 
@@ -139,6 +142,7 @@ impl Entry {
             "prompt" => read("prompt", body).map(Self::Prompt),
             "bundle" => read("bundle", body).map(Self::Bundle),
             "key" => read("key", body).map(Self::Key),
+            "client" => read("client", body).map(Self::Client),
             _ => Err(EntryError::UnknownKind(kind.chars().take(40).collect())),
         }
     }
@@ -175,6 +179,9 @@ fn definition(entry: &DefinitionEntry) -> Vec<u8> {
         }
         DefinitionState::Pending => out.push_str("\"pending\""),
         DefinitionState::Quarantined => out.push_str("\"quarantined\""),
+    }
+    if let Some(zone) = &entry.zone {
+        let _ = write!(out, ",\"zone\":{}", json(zone.as_str()));
     }
     out.push('}');
     out.into_bytes()

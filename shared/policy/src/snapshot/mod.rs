@@ -9,6 +9,7 @@
 mod codec;
 mod digest;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, Utc};
@@ -16,9 +17,10 @@ use portcullis_seal::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::circumstances::Era;
 use crate::resource::{
-    AuditMode, Auth, BundleMember, Environment, Grant, Hosting, Limits, Name, PrincipalSpec, Tier, Transport,
-    Uid,
+    AuditMode, Auth, BundleMember, ClientSpec, Environment, Grant, Hosting, Limits, Name, Network,
+    PrincipalSpec, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -56,6 +58,7 @@ pub enum Entry {
     Prompt(Box<DefinitionEntry>),
     Bundle(BundleEntry),
     Key(Box<KeyEntry>),
+    Client(Box<ClientEntry>),
 }
 
 /// A trust zone.
@@ -70,8 +73,35 @@ pub struct ZoneEntry {
     pub reachable_from: Vec<Name>,
     /// Data classes of its tools; `["*"]` for all.
     pub allowed_data_classes: Vec<String>,
+    /// Networks that it may be called from; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caller_networks: Vec<Network>,
+    /// How callers may speak; both ways when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_eras: Vec<Era>,
+    /// Who may host what is in it; anybody when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosting: Vec<Hosting>,
     /// What a call needs of its record.
     pub audit: AuditMode,
+}
+
+impl ZoneEntry {
+    /// The zone that is there without being defined: it reaches itself and allows every data class.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self {
+            // No random uid is nil, so nothing else ever has this one.
+            uid: Uid(uuid::Uuid::nil()),
+            name: default_zone_name(),
+            reachable_from: Vec::new(),
+            allowed_data_classes: vec!["*".to_owned()],
+            caller_networks: Vec::new(),
+            allowed_eras: Vec::new(),
+            allowed_hosting: Vec::new(),
+            audit: AuditMode::default(),
+        }
+    }
 }
 
 /// A customer.
@@ -168,6 +198,9 @@ pub struct DefinitionEntry {
     /// What it handles beside what its server handles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_classes: Vec<String>,
+    /// Its own zone, in place of its server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Name>,
     /// Whether it may be used.
     pub state: DefinitionState,
 }
@@ -209,6 +242,9 @@ pub struct KeyEntry {
     pub uid: Uid,
     /// Name.
     pub name: Name,
+    /// Its labels, which clients are told by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Hashes of the secrets that open it: one, or two while a rotation's grace lasts.
     pub secrets: Vec<KeySecret>,
     /// Whether it was revoked. A revoked key stays, so that its refusals can be told from unknown keys.
@@ -226,6 +262,18 @@ pub struct KeyEntry {
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A rule for AI applications.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// Whom it means, and what they may or may not reach.
+    pub spec: ClientSpec,
 }
 
 /// One secret of a key: its hash only.

@@ -1,0 +1,210 @@
+//! The rules that look at where a call comes from, how it speaks and which program says that it sends it: the networks and
+//! eras of zones, and the `Client`s.
+//!
+//! They are what makes two callers with equal grants see different lists. A snapshot without such rules serves one list to all
+//! of them; with such rules, one for each way in which they come out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::circumstances::{Circumstances, ClientHint, Era};
+use crate::compile::model::{Principal, Zone};
+use crate::pattern::Pattern;
+use crate::resource::{Name, Uid};
+
+/// How a question to a caller's circumstances comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Met {
+    Yes,
+    No,
+    /// What it asks for is not known.
+    Unknown,
+}
+
+impl Met {
+    const fn of(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Zone {
+    /// Whether it may be called from there.
+    pub(crate) fn called_from(&self, network: Option<IpAddr>) -> Met {
+        let allowed = &self.entry.caller_networks;
+        match network {
+            _ if allowed.is_empty() => Met::Yes,
+            None => Met::Unknown,
+            Some(address) => Met::of(allowed.iter().any(|range| range.contains(address))),
+        }
+    }
+
+    /// Whether callers may speak like this.
+    pub(crate) fn spoken_to(&self, era: Option<Era>) -> Met {
+        let allowed = &self.entry.allowed_eras;
+        match era {
+            _ if allowed.is_empty() => Met::Yes,
+            None => Met::Unknown,
+            Some(era) => Met::of(allowed.contains(&era)),
+        }
+    }
+}
+
+/// What a `Client` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    Allow,
+    Deny,
+}
+
+/// A program that a caller may say it is.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) name: Pattern,
+    pub(crate) version: Option<Pattern>,
+}
+
+impl Programs {
+    fn fits(&self, hint: ClientHint<'_>) -> bool {
+        self.name.matches(hint.name)
+            && self
+                .version
+                .as_ref()
+                .is_none_or(|version| hint.version.is_some_and(|found| version.matches(found)))
+    }
+}
+
+/// The zones and servers that a `Client` names.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    pub(crate) everything: bool,
+    /// Of zones and servers, in order.
+    pub(crate) uids: Box<[Uid]>,
+}
+
+impl Targets {
+    pub(crate) fn name(&self, server: Uid, zone: Uid) -> bool {
+        let named = |uid: &Uid| self.uids.binary_search(uid).is_ok();
+        self.everything || named(&server) || named(&zone)
+    }
+}
+
+/// A `Client`, its references followed.
+#[derive(Debug)]
+pub(crate) struct ClientRule {
+    pub(crate) name: Name,
+    pub(crate) list: List,
+    /// The field that names keys, where one does.
+    pub(crate) keys: Option<&'static str>,
+    /// Any program, and none, when empty.
+    pub(crate) programs: Box<[Programs]>,
+    pub(crate) targets: Targets,
+}
+
+/// Whether a `Client` means a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meant {
+    pub(crate) met: Met,
+    /// The field that decided, where it was not met.
+    pub(crate) field: &'static str,
+    /// Whether the caller is one for whom an allow list is complete: its key is named, or it says itself that it is meant.
+    pub(crate) bound: bool,
+}
+
+impl ClientRule {
+    /// Whether it means a caller whose key the `Client`s in these places name.
+    pub(crate) fn means(&self, at: u32, keyed: &[u32], hint: Option<ClientHint<'_>>) -> Meant {
+        let named = self.keys.is_none() || keyed.binary_search(&at).is_ok();
+        let field = if named { "spec.match.clientInfo" } else { self.keys.unwrap_or("spec.match.keys") };
+        let said = match hint {
+            _ if self.programs.is_empty() => Met::Yes,
+            None => Met::Unknown,
+            Some(hint) => Met::of(self.programs.iter().any(|programs| programs.fits(hint))),
+        };
+        let met = if named { said } else { Met::No };
+        // Whoever holds a named key cannot leave its allow list by saying that it is another program.
+        let bound = if self.keys.is_some() { named } else { met == Met::Yes };
+        Meant { met, field, bound }
+    }
+}
+
+/// All such rules of a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Standpoints {
+    /// In the order of their names.
+    pub(crate) clients: Vec<ClientRule>,
+    /// Zones that look at the caller's network.
+    networks: Vec<Arc<Zone>>,
+    /// Whether any zone looks at the caller's era.
+    eras: bool,
+}
+
+impl Standpoints {
+    pub(crate) fn new(zones: &HashMap<Name, Arc<Zone>>, clients: Vec<ClientRule>) -> Self {
+        let mut networks: Vec<Arc<Zone>> =
+            zones.values().filter(|zone| !zone.entry.caller_networks.is_empty()).map(Arc::clone).collect();
+        networks.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+        let eras = zones.values().any(|zone| !zone.entry.allowed_eras.is_empty());
+        Self { clients, networks, eras }
+    }
+
+    /// Whether everybody with the same grants sees the same.
+    pub(crate) fn is_one(&self) -> bool {
+        self.clients.is_empty() && self.networks.is_empty() && !self.eras
+    }
+
+    /// How every rule comes out for a caller: callers for whom this is equal see the same.
+    pub(crate) fn key(&self, keyed: &[u32], circumstances: &Circumstances<'_>) -> Box<[u8]> {
+        let network = self.networks.iter().map(|zone| zone.called_from(circumstances.network) as u8);
+        let era = self.eras.then(|| circumstances.era.map_or(2, |era| era as u8));
+        let clients = (0..).zip(&self.clients).map(|(at, rule)| {
+            let meant = rule.means(at, keyed, circumstances.client);
+            meant.met as u8 | (u8::from(meant.bound) << 2)
+        });
+        network.chain(era).chain(clients).collect()
+    }
+}
+
+/// A caller's standpoint, as a list remembers it: one of all those for whom every rule comes out the same.
+#[derive(Debug)]
+pub(crate) struct Standpoint {
+    network: Option<IpAddr>,
+    era: Option<Era>,
+    client: Option<(Box<str>, Option<Box<str>>)>,
+    keyed: Arc<[u32]>,
+}
+
+impl Standpoint {
+    /// Nobody knows anything.
+    pub(crate) fn unknown() -> Self {
+        Self { network: None, era: None, client: None, keyed: Arc::default() }
+    }
+
+    pub(crate) fn new(principal: &Principal, circumstances: &Circumstances<'_>) -> Self {
+        Self {
+            network: circumstances.network,
+            era: circumstances.era,
+            client: circumstances.client.map(|hint| (hint.name.into(), hint.version.map(Into::into))),
+            keyed: Arc::clone(&principal.client_rules),
+        }
+    }
+
+    pub(crate) fn circumstances(&self) -> Circumstances<'_> {
+        Circumstances {
+            network: self.network,
+            era: self.era,
+            client: self
+                .client
+                .as_ref()
+                .map(|(name, version)| ClientHint { name, version: version.as_deref() }),
+            ..Circumstances::at(0)
+        }
+    }
+
+    pub(crate) fn keyed(&self) -> &[u32] {
+        &self.keyed
+    }
+}
+
+#[cfg(test)]
+mod tests;
