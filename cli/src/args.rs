@@ -357,6 +357,15 @@ pub(crate) struct ExplainArgs {
     /// policy before it wins.
     #[arg(long, value_parser = live_reasons(), value_name = "REASON")]
     pub(crate) assume: Vec<String>,
+    /// The caller's network address. Without it, as without --era and --client, steps that depend on it say so.
+    #[arg(long, value_name = "IP")]
+    pub(crate) network: Option<std::net::IpAddr>,
+    /// How the caller speaks: modern (2026-07-28 and later) or legacy.
+    #[arg(long, value_parser = ["modern", "legacy"], value_name = "ERA")]
+    pub(crate) era: Option<String>,
+    /// What the caller's program says of itself (clientInfo). What follows the last / is the version if it begins with a digit.
+    #[arg(long, value_name = "NAME[/VERSION]")]
+    pub(crate) client: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

@@ -92,6 +92,10 @@ fn wrong_settings_end_with_2_and_are_named() {
     refused(&plane(&[&local[..], &["--labels", "x"]].concat()), &["key=value"]);
     refused(&plane(&[&local[..], &["--tls-cert", "a.pem"]].concat()), &["--tls-key"]);
     refused(&plane(&[&local[..], &["--allowed-origin", "nonsense"]].concat()), &["--allowed-origin"]);
+    refused(
+        &plane(&[&local[..], &["--trusted-proxy", "10.1.2.3/8"]].concat()),
+        &["--trusted-proxy", "10.0.0.0/8"],
+    );
     refused(&plane(&[&local[..], &["--log", "a=b=c"]].concat()), &["--log"]);
     let config = write(dir.path(), "typo.yaml", "grpc-lisen: 127.0.0.1:1\n");
     let err = ends(&["control-plane", "--config", &config], 2, &["line 1", "grpc-lisen"]);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_listen::TlsFiles;
-use portcullis_policy::resource::Name;
+use portcullis_policy::resource::{Name, Network};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::SpoolConfig;
@@ -39,6 +39,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// `Host` names that may be called, beside the addresses listened on.
     pub allowed_hosts: Vec<String>,
+    /// Proxies in front of this plane that are believed about whom they forward for.
+    pub trusted_proxies: Vec<Network>,
     /// Whether stdio servers may be started here.
     pub allow_stdio: bool,
     /// The environment of stdio children (PATH, HOME, TMPDIR, LANG), to which their own is added.
@@ -75,6 +77,7 @@ impl Config {
             ops_tls: None,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             allow_stdio: false,
             stdio_env: BTreeMap::new(),
             insecure_listen: false,

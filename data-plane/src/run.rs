@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::ledger::{self, Spool, SpoolError};
 use crate::ops::{Ops, OpsParts};
 use crate::probe;
-use crate::serve::{BadOrigin, Gateway, Parts};
+use crate::serve::{BadOrigin, Gateway, Parts, Proxies};
 use crate::sync::{BadControlPlane, ControlPlane, Live, PlaneFigures, SyncConfig, Synced, Synchroniser};
 use crate::upstream::{UpstreamConfig, Upstreams};
 
@@ -145,7 +145,7 @@ impl Plane {
             ..UpstreamConfig::default()
         };
         let upstreams = Upstreams::new(upstream_config, secrets.clone());
-        let parts = Parts::new(
+        let mut parts = Parts::new(
             live.clone(),
             secrets,
             upstreams.clone(),
@@ -155,6 +155,7 @@ impl Plane {
             &config.allowed_origins,
             &config.allowed_hosts,
         )?;
+        parts.proxies = Proxies::new(config.trusted_proxies.clone());
         let gateway = Gateway::new(parts);
         let draining = CancellationToken::new();
         let metrics = Metrics::default();

@@ -173,6 +173,7 @@ impl Admin {
             endpoint: endpoint.to_owned(),
             arguments_json: arguments.map(Value::to_string).unwrap_or_default(),
             assume: assume.iter().map(|reason| (*reason).to_owned()).collect(),
+            ..api::ExplainRequest::default()
         };
         let response = self.policy().explain(request).await.unwrap().into_inner();
         serde_json::from_str(&response.json).unwrap()

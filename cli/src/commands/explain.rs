@@ -13,6 +13,7 @@ use crate::output::{self, table::table};
 pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
     let arguments = arguments(&args.arguments)?;
     check(&args.endpoint, &arguments)?;
+    let (client_name, client_version) = program(args.client.as_deref().unwrap_or_default());
     let client = Client::connect(&args.server).await?;
     let request = api::ExplainRequest {
         key: args.key,
@@ -20,6 +21,10 @@ pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
         endpoint: args.endpoint,
         arguments_json: arguments,
         assume: args.assume,
+        network: args.network.map(|address| address.to_string()).unwrap_or_default(),
+        era: args.era.unwrap_or_default(),
+        client_name,
+        client_version,
     };
     let reply = client.policy().explain(request).await?.into_inner();
     let value: Value = serde_json::from_str(&reply.json).map_err(|error| Failure::of("the answer", error))?;
@@ -40,6 +45,16 @@ fn arguments(text: &str) -> Result<String, Failure> {
         return Err(Failure::usage(format!("--arguments: {path} has more than 16 MiB")));
     }
     Ok(read)
+}
+
+/// A program and its version: names hold slashes too, and versions begin with a digit.
+fn program(text: &str) -> (String, String) {
+    match text.rsplit_once('/') {
+        Some((name, version)) if !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()) => {
+            (name.to_owned(), version.to_owned())
+        }
+        _ => (text.to_owned(), String::new()),
+    }
 }
 
 /// What the control plane would refuse whatever it knows.
@@ -83,4 +98,22 @@ fn explanation(value: &Value) -> String {
         out.push_str(&format!(", snapshot {version}"));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_a_name_and_perhaps_a_version() {
+        for (text, name, version) in [
+            ("", "", ""),
+            ("cursor", "cursor", ""),
+            ("cursor/1.2", "cursor", "1.2"),
+            ("@org/tool", "@org/tool", ""),
+            ("@org/tool/0.1", "@org/tool", "0.1"),
+        ] {
+            assert_eq!(program(text), (name.to_owned(), version.to_owned()), "{text}");
+        }
+    }
 }

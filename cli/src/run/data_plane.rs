@@ -101,6 +101,7 @@ pub(crate) fn config(
     config.ops_tls = tls;
     config.allowed_origins.clone_from(&plane.allowed_origins);
     config.allowed_hosts.clone_from(&plane.allowed_hosts);
+    config.trusted_proxies.clone_from(&plane.trusted_proxies);
     config.insecure_listen = plane.insecure_listen;
     config.drain_timeout = plane.drain_timeout;
     config.stdio_env = stdio_env();

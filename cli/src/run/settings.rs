@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use portcullis_data_plane::serve::Doors;
-use portcullis_policy::resource::HumanDuration;
+use portcullis_policy::resource::{HumanDuration, Network};
 use serde_json::{Value, json};
 
 use self::args::{CommonArgs, ControlArgs, PlaneArgs, RemoteArgs};
@@ -78,6 +78,7 @@ pub(crate) struct Plane {
     pub(crate) ops_listen: SocketAddr,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) insecure_listen: bool,
     pub(crate) drain_timeout: std::time::Duration,
 }
@@ -204,6 +205,13 @@ impl Settings {
                 args.allowed_host.clone(),
                 |f| &f.allowed_host,
                 list,
+                Vec::new(),
+            ),
+            trusted_proxies: self.or(
+                "trusted-proxy",
+                args.trusted_proxy.clone(),
+                |f| &f.trusted_proxy,
+                |v| json!(v),
                 Vec::new(),
             ),
             insecure_listen: self.or(

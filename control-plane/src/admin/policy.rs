@@ -1,10 +1,11 @@
 //! `Policy`: why a call is or is not permitted, and what is in force.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_policy::explain::{Question, explain};
 use portcullis_policy::view::EndpointRef;
-use portcullis_policy::{Circumstances, DefinitionKind, Reason, live};
+use portcullis_policy::{Circumstances, ClientHint, DefinitionKind, Era, Reason, live};
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::policy_server::Policy;
 use serde_json::value::RawValue;
@@ -58,6 +59,9 @@ impl Policy for PolicyService {
             assume: &assume,
             circumstances: Circumstances {
                 arguments: arguments(&request.arguments_json)?,
+                network: network(&request.network)?,
+                era: era(&request.era)?,
+                client: client(&request.client_name, &request.client_version)?,
                 ..Circumstances::at(self.clock.now_unix_ms())
             },
         };
@@ -118,6 +122,34 @@ fn arguments(json: &str) -> Result<Option<&RawValue>, Status> {
     }
 }
 
+/// Reads the caller's address, where one is given.
+fn network(text: &str) -> Result<Option<IpAddr>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let message = "this is no network address: write one, such as 10.1.2.3 or 2001:db8::1";
+    text.parse().map(Some).map_err(|_| RegistryError::invalid("--network", message).into())
+}
+
+/// Reads how the caller speaks, where it is given.
+fn era(text: &str) -> Result<Option<Era>, Status> {
+    match text {
+        "" => Ok(None),
+        "modern" => Ok(Some(Era::Modern)),
+        "legacy" => Ok(Some(Era::Legacy)),
+        _ => Err(RegistryError::invalid("--era", "an era is modern or legacy").into()),
+    }
+}
+
+/// Reads what the caller's program says of itself, where it is given.
+fn client<'a>(name: &'a str, version: &'a str) -> Result<Option<ClientHint<'a>>, Status> {
+    match (name, version) {
+        ("", "") => Ok(None),
+        ("", _) => Err(RegistryError::invalid("--client", "a version stands beside a name").into()),
+        (name, version) => Ok(Some(ClientHint { name, version: (!version.is_empty()).then_some(version) })),
+    }
+}
+
 /// Reads what the data plane is taken to meet.
 fn assumed(codes: &[String]) -> Result<Vec<Reason>, Status> {
     let read = |code: &String| {
@@ -153,6 +185,18 @@ mod tests {
         for wrong in ["[]", "1", "{", "null"] {
             assert!(arguments(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_caller_is_read_or_refused() {
+        assert_eq!(network("").unwrap(), None);
+        assert_eq!(network("10.1.2.3").unwrap(), Some(IpAddr::from([10, 1, 2, 3])));
+        assert_eq!(era("").unwrap(), None);
+        assert_eq!(era("legacy").unwrap(), Some(Era::Legacy));
+        assert_eq!(client("", "").unwrap(), None);
+        assert_eq!(client("ide", "").unwrap(), Some(ClientHint { name: "ide", version: None }));
+        assert_eq!(client("ide", "1").unwrap(), Some(ClientHint { name: "ide", version: Some("1") }));
+        assert!(network("10.0.0.0/8").is_err() && era("Modern").is_err() && client("", "1").is_err());
     }
 
     #[test]

@@ -102,8 +102,8 @@ impl Admitted {
 /// What is known of a caller beside its key. It stays the same for as long as what was asked for goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standpoint {
-    /// The address that it calls from.
-    pub network: IpAddr,
+    /// The address that it calls from, if it can be told.
+    pub network: Option<IpAddr>,
     /// The era of its request.
     pub era: Era,
     /// What its program says of itself.
@@ -126,7 +126,7 @@ impl Standpoint {
     /// With the program that `clientInfo` names. One without a name, or with texts too long to be a name or a version, names
     /// none.
     #[must_use]
-    pub fn new(network: IpAddr, era: Era, client_info: Option<&RawValue>) -> Self {
+    pub fn new(network: Option<IpAddr>, era: Era, client_info: Option<&RawValue>) -> Self {
         #[derive(serde::Deserialize)]
         struct Info<'a> {
             #[serde(borrow)]
@@ -141,8 +141,7 @@ impl Standpoint {
                 program.name.len() <= MAX_PROGRAM_TEXT
                     && program.version.as_ref().is_none_or(|version| version.len() <= MAX_PROGRAM_TEXT)
             });
-        // An IPv4 caller of a listener for both families is one of IPv4.
-        Self { network: network.to_canonical(), era, program }
+        Self { network, era, program }
     }
 
     /// What a decision knows of a call from here.
@@ -156,7 +155,7 @@ impl Standpoint {
             |program: &'a Program| ClientHint { name: &program.name, version: program.version.as_deref() };
         Circumstances {
             now_unix_ms,
-            network: Some(self.network),
+            network: self.network,
             era: Some(self.era),
             client: self.program.as_ref().map(hint),
             arguments,
@@ -289,7 +288,7 @@ mod tests {
     fn a_standpoint_knows_the_program_that_names_itself_and_no_other() {
         let of = |text: &str| {
             let info = RawValue::from_string(text.to_owned()).unwrap();
-            Standpoint::new(IpAddr::from([127, 0, 0, 1]), Era::Modern, Some(&info)).program
+            Standpoint::new(None, Era::Modern, Some(&info)).program
         };
         let program = |name: &str, version: Option<&str>| {
             Some(Program { name: name.to_owned(), version: version.map(str::to_owned) })
@@ -301,13 +300,6 @@ mod tests {
         {
             assert_eq!(of(nobody), None, "{nobody}");
         }
-    }
-
-    #[test]
-    fn an_ipv4_caller_is_one_whatever_the_listener_says() {
-        let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
-        let standpoint = Standpoint::new(mapped, Era::Legacy, None);
-        assert_eq!(standpoint.circumstances(1, None).network, Some(IpAddr::from([10, 1, 2, 3])));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) struct Entered {
     /// The endpoint, whoever looks at it: what this caller sees of it is known with its body.
     pub(super) view: Arc<View>,
     pub(super) headers: HeaderMap,
-    /// The address that the request comes from.
-    pub(super) network: IpAddr,
+    /// The address that the request comes from, if it can be told.
+    pub(super) network: Option<IpAddr>,
 }
 
 impl Entered {
@@ -78,7 +78,7 @@ impl Gateway {
         &self,
         arrival: Arrival,
         head: request::Parts,
-        network: IpAddr,
+        network: Option<IpAddr>,
     ) -> Result<Entered, Box<HttpAnswer>> {
         let metrics = self.pipeline().metrics();
         let away = |reason, answer| {

@@ -11,6 +11,7 @@ mod inflight;
 mod legacy;
 mod listen;
 mod modern;
+mod network;
 mod post;
 mod resume;
 mod route;
@@ -20,7 +21,7 @@ mod slot;
 mod standing;
 mod streams;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use body::{Body, MAX_BODY_BYTES};
 pub use doors::{BadOrigin, Doors};
+pub use network::Proxies;
 pub use settings::Parts;
 
 pub use crate::pipeline::Metrics;
@@ -58,6 +60,7 @@ pub struct Gateway(Arc<Inner>);
 struct Inner {
     pipeline: Pipeline,
     doors: Doors,
+    proxies: Proxies,
     signals: Signals,
     rendered: Rendered,
     streams: Streams,
@@ -74,7 +77,7 @@ impl Gateway {
     /// Opens the door. Must be called inside a tokio runtime: a task hears the signals of siblings until the last clone is gone.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { live, secrets, upstreams, spool, signals, clock, metrics, doors } = parts;
+        let Parts { live, secrets, upstreams, spool, signals, clock, metrics, doors, proxies } = parts;
         let streams = Streams::new(&metrics);
         let heard = signals.subscribe();
         let gone = CancellationToken::new();
@@ -90,6 +93,7 @@ impl Gateway {
         let inner = Arc::new(Inner {
             pipeline,
             doors,
+            proxies,
             signals,
             rendered: Rendered::default(),
             streams,
@@ -110,7 +114,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let arrival = Arrival::now(self.pipeline().clock());
-        let mut response = match self.serve(arrival, request, peer.ip()).await {
+        let mut response = match self.serve(arrival, request, peer).await {
             Ok(response) => response,
             Err(refusal) => *refusal,
         };
@@ -144,13 +148,14 @@ impl Gateway {
         &self,
         arrival: Arrival,
         request: Request<B>,
-        network: IpAddr,
+        peer: SocketAddr,
     ) -> Result<Response<Body>, Box<Response<Body>>>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
         let method = head.method.clone();
+        let network = self.proxies().caller(peer.ip(), &head.headers);
         let entered = self.enter(arrival, head, network)?;
         match method {
             Method::POST => {
@@ -184,6 +189,10 @@ impl Gateway {
 
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.0.pipeline
+    }
+
+    fn proxies(&self) -> &Proxies {
+        &self.0.proxies
     }
 
     fn doors(&self) -> &Doors {

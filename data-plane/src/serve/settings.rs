@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::doors::{BadOrigin, Doors};
+use super::network::Proxies;
 use crate::ledger::Spool;
 use crate::pipeline::{Clock, Metrics};
 use crate::sync::{Live, SecretsHandle, Signals};
@@ -27,6 +28,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Which `Origin` and `Host` are valid.
     pub doors: Doors,
+    /// Which proxies are believed about whom they forward for.
+    pub proxies: Proxies,
 }
 
 impl Parts {
@@ -57,6 +60,7 @@ impl Parts {
             clock: Clock::system(),
             metrics: Metrics::default(),
             doors: Doors::new(bound, allowed_origins, allowed_hosts)?,
+            proxies: Proxies::default(),
         })
     }
 }

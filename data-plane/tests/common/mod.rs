@@ -27,7 +27,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use portcullis_data_plane::ledger::{AuditRecord, Spool, SpoolConfig};
 use portcullis_data_plane::pipeline::{Clock, Metrics};
-use portcullis_data_plane::serve::{Doors, Gateway, Parts};
+use portcullis_data_plane::serve::{Doors, Gateway, Parts, Proxies};
 use portcullis_data_plane::sync::{Live, Secrets, SecretsHandle, Signals};
 use portcullis_data_plane::upstream::{UpstreamConfig, Upstreams};
 use portcullis_seal::{SealKey, Sealer};
@@ -80,6 +80,7 @@ impl World {
             clock: Clock::new(move || clock.load(Ordering::SeqCst)),
             metrics: metrics.clone(),
             doors: Doors::new(bound, &["https://app.example.com".to_owned()], &[]).unwrap(),
+            proxies: Proxies::default(),
         });
         tokio::spawn(accept(listener, gateway.clone()));
         Self { gateway, live, secrets, signals, metrics, base: format!("http://{bound}"), now, spool }

@@ -157,11 +157,7 @@ impl View {
     }
 
     /// The same endpoint, as a caller sees it.
-    pub(crate) fn from_standpoint(
-        &self,
-        principal: &Principal,
-        circumstances: &Circumstances<'_>,
-    ) -> Arc<Self> {
+    pub(crate) fn seen_from(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Arc<Self> {
         let key = self.rules.standpoints.key(&principal.client_rules, circumstances);
         // Who panicked with it in hand left the map whole: views are put in and looked up, nothing else.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_policy::resource::HumanDuration;
+use portcullis_policy::resource::{HumanDuration, Network};
 
 /// Flags of every long-running command.
 #[derive(Debug, Clone, Default, Args)]
@@ -59,6 +59,15 @@ pub(crate) struct PlaneArgs {
         value_name = "HOST"
     )]
     pub(super) allowed_host: Option<Vec<String>>,
+    /// A network of proxies that are believed about whom they forward for (X-Forwarded-For), such as 10.0.0.0/8; may be
+    /// repeated. Without it the caller is whoever connects.
+    #[arg(
+        long = "trusted-proxy",
+        env = "PORTCULLIS_TRUSTED_PROXY",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub(super) trusted_proxy: Option<Vec<Network>>,
     /// Serve plain HTTP on addresses that are not loopback: something in front of them has to do TLS.
     #[arg(long, env = "PORTCULLIS_INSECURE_LISTEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(super) insecure_listen: Option<bool>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use portcullis_policy::resource::HumanDuration;
+use portcullis_policy::resource::{HumanDuration, Network};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -23,6 +23,7 @@ pub(super) struct FileSettings {
     pub(super) ops_listen: Option<SocketAddr>,
     pub(super) allowed_origin: Option<Vec<String>>,
     pub(super) allowed_host: Option<Vec<String>>,
+    pub(super) trusted_proxy: Option<Vec<Network>>,
     pub(super) insecure_listen: Option<bool>,
     pub(super) drain_timeout: Option<HumanDuration>,
     pub(super) control_plane: Option<String>,

@@ -130,22 +130,20 @@ fn targets(
     notes: &mut Notes,
 ) -> Targets {
     let mut uids: Vec<Uid> = Vec::with_capacity(reach.zones.len() + reach.servers.len());
-    let lists: [(&str, &'static str, &[Reached], &dyn Fn(&str) -> Option<Uid>); 2] = [
-        ("zones", "TrustZone", &reach.zones, &|name| zones.get(name).map(|zone| zone.entry.uid)),
-        ("servers", "McpServer", &reach.servers, &|name| servers.get(name).map(|server| server.uid())),
-    ];
+    let zone = |name: &Name| zones.get(name).map(|zone| zone.entry.uid);
+    let server = |name: &Name| servers.get(name).map(|server| server.uid());
     let mut everything = false;
-    for (field, kind, reached, find) in lists {
+    let mut follow = |field: &str, kind, reached: &[Reached], find: &dyn Fn(&Name) -> Option<Uid>| {
         for one in reached {
-            match one {
-                Reached::All => everything = true,
-                Reached::Named(name) => match find(name.as_str()) {
-                    Some(uid) => uids.push(uid),
-                    None => notes.dangling(label.to_owned(), field, kind, name),
-                },
+            match one.name().map(|name| (name, find(name))) {
+                None => everything = true,
+                Some((_, Some(uid))) => uids.push(uid),
+                Some((name, None)) => notes.dangling(label.to_owned(), field, kind, name),
             }
         }
-    }
+    };
+    follow("zones", "TrustZone", &reach.zones, &zone);
+    follow("servers", "McpServer", &reach.servers, &server);
     uids.sort_unstable();
     Targets { everything, uids: uids.into() }
 }

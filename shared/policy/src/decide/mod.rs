@@ -74,7 +74,7 @@ impl Snapshot {
             return Arc::clone(view);
         }
         let Some(principal) = self.current(principal) else { return Arc::clone(view) };
-        view.from_standpoint(principal, circumstances)
+        view.seen_from(principal, circumstances)
     }
 
     pub(crate) fn view(
