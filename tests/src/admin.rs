@@ -179,6 +179,26 @@ impl Admin {
         serde_json::from_str(&response.json).unwrap()
     }
 
+    /// What a call of a program from a network in an era comes to, at `/mcp`.
+    pub async fn explain_from(
+        &self,
+        key: &str,
+        tool: &str,
+        (network, era, program): (&str, &str, &str),
+    ) -> Value {
+        let request = api::ExplainRequest {
+            key: key.to_owned(),
+            tool: tool.to_owned(),
+            endpoint: "/mcp".to_owned(),
+            network: network.to_owned(),
+            era: era.to_owned(),
+            client_name: program.to_owned(),
+            ..api::ExplainRequest::default()
+        };
+        let response = self.policy().explain(request).await.unwrap().into_inner();
+        serde_json::from_str(&response.json).unwrap()
+    }
+
     /// The snapshot that is published.
     pub async fn snapshot(&self) -> api::GetSnapshotResponse {
         self.policy().get_snapshot(api::GetSnapshotRequest {}).await.unwrap().into_inner()

@@ -9,6 +9,7 @@ use portcullis_control_plane as control_plane;
 use portcullis_data_plane as data_plane;
 use portcullis_data_plane::TlsFiles;
 use portcullis_data_plane::ledger::{AuditRecord, Filter, SpoolConfig};
+use portcullis_policy::resource::Network;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,8 @@ pub struct PlaneOptions {
     pub tls: Option<TlsFiles>,
     /// Its audit spool.
     pub spool: SpoolConfig,
+    /// Proxies that it believes about whom they forward for.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl PlaneOptions {
@@ -137,6 +140,7 @@ impl PlaneOptions {
             ca_file: None,
             tls: None,
             spool: SpoolConfig { segment_bytes: 1 << 20, shards: 1, ..SpoolConfig::default() },
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -174,6 +178,7 @@ impl DataPlane {
         config.stdio_env =
             [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into_iter().collect();
         config.spool = options.spool;
+        config.trusted_proxies = options.trusted_proxies;
         config.drain_timeout = Duration::from_millis(500);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let running = data_plane::start(config, shutdown.clone()).await.expect("the data plane starts");

@@ -40,6 +40,8 @@ pub struct Caller {
     pub revision: String,
     /// What it says that it can do.
     pub capabilities: Value,
+    /// Which program it says it is: `clientInfo`.
+    pub program: Value,
     ids: Arc<AtomicI64>,
     tap: Option<Tap>,
 }
@@ -73,6 +75,7 @@ impl Caller {
             headers,
             revision: revision.to_owned(),
             capabilities: json!({}),
+            program: json!({"name": "story-teller", "version": "1"}),
             ids: Arc::default(),
             tap: None,
         }
@@ -101,6 +104,12 @@ impl Caller {
     #[must_use]
     pub fn able_to(self, capabilities: Value) -> Self {
         Self { capabilities, ..self }
+    }
+
+    /// The same, saying that it is another program.
+    #[must_use]
+    pub fn named(self, name: &str, version: &str) -> Self {
+        Self { program: json!({"name": name, "version": version}), ..self }
     }
 
     /// The same with another header.
@@ -172,7 +181,7 @@ impl Caller {
             let mut meta = params.get("_meta").cloned().unwrap_or_else(|| json!({}));
             for (name, value) in [
                 ("protocolVersion", json!(self.revision)),
-                ("clientInfo", json!({"name": "story-teller", "version": "1"})),
+                ("clientInfo", self.program.clone()),
                 ("clientCapabilities", self.capabilities.clone()),
             ] {
                 let key = format!("{META}/{name}");
@@ -250,7 +259,7 @@ impl Caller {
         let params = json!({
             "protocolVersion": self.revision,
             "capabilities": self.capabilities,
-            "clientInfo": {"name": "story-teller", "version": "1"},
+            "clientInfo": self.program,
         });
         let answer = self.ask("initialize", params).await;
         assert_eq!(answer.result()["protocolVersion"], self.revision.as_str());
