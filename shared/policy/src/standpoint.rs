@@ -58,7 +58,7 @@ pub(crate) enum List {
 }
 
 /// A program that a caller may say it is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Programs {
     pub(crate) name: Pattern,
     pub(crate) version: Option<Pattern>,
@@ -75,7 +75,7 @@ impl Programs {
 }
 
 /// The zones and servers that a `Client` names.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Targets {
     pub(crate) everything: bool,
     /// Of zones and servers, in order.
@@ -90,7 +90,7 @@ impl Targets {
 }
 
 /// A `Client`, its references followed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ClientRule {
     pub(crate) name: Name,
     pub(crate) list: List,

@@ -11,11 +11,12 @@ use portcullis_seal::{Fingerprint, sha256};
 
 use crate::access::{Bundle, Rules};
 use crate::circumstances::Circumstances;
-use crate::compile::model::{Candidate, Definition, Offer, Principal, Prompt, Server, Tool};
-use crate::decide::judge::{self, Asker, Silent};
+use crate::compile::model::{Definition, Offer, Principal, Prompt, Server, Tool};
+use crate::decide::judge::{self, Asker, Silent, Steps};
 use crate::pattern::Pattern;
 use crate::render;
 use crate::resource::Name;
+use crate::rule::DefinitionKind;
 use crate::standpoint::Standpoint;
 
 /// An endpoint as a caller names it.
@@ -206,7 +207,7 @@ impl View {
     #[must_use]
     pub fn tools(&self) -> &[ViewTool] {
         self.tools.get_or_init(|| {
-            let found = self.permitted(|offer| &offer.tools);
+            let found = self.permitted(DefinitionKind::Tool, &self.asker(), &mut Silent);
             found.into_iter().map(|(name, tool)| ViewTool { name, tool }).collect()
         })
     }
@@ -215,23 +216,31 @@ impl View {
     #[must_use]
     pub fn prompts(&self) -> &[ViewPrompt] {
         self.prompts.get_or_init(|| {
-            let found = self.permitted(|offer| &offer.prompts);
+            let found = self.permitted(DefinitionKind::Prompt, &self.asker(), &mut Silent);
             found.into_iter().map(|(name, prompt)| ViewPrompt { name, prompt }).collect()
         })
     }
 
-    fn permitted(&self, of: impl Fn(&Offer) -> &Vec<Arc<Candidate>>) -> Vec<(Arc<str>, Arc<Definition>)> {
+    /// What an asker may use of a kind, in the order of the names here.
+    pub(crate) fn permitted(
+        &self,
+        kind: DefinitionKind,
+        asker: &Asker<'_>,
+        steps: &mut impl Steps,
+    ) -> Vec<(Arc<str>, Arc<Definition>)> {
         let upstream = matches!(self.place, Place::Server(_));
-        let asker = self.asker();
         let mut found: Vec<(Arc<str>, Arc<Definition>)> = self
             .rules
             .servers
             .iter()
             .filter(|rules| self.place.holds(&rules.offer.server))
-            .flat_map(|rules| of(&rules.offer))
+            .flat_map(|rules| match kind {
+                DefinitionKind::Tool => &rules.offer.tools,
+                DefinitionKind::Prompt => &rules.offer.prompts,
+            })
             .filter_map(|candidate| {
                 let name = if upstream { Some(&candidate.name) } else { candidate.exposed.as_ref() }?;
-                let (definition, _) = judge::definition(&asker, candidate, &mut Silent).ok()?;
+                let (definition, _) = judge::definition(asker, candidate, steps).ok()?;
                 Some((Arc::clone(name), Arc::clone(definition)))
             })
             .collect();

@@ -8,8 +8,8 @@ use super::*;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::fixture::{
-    NOW, approved, bundle, compile as compiled, key, key_as, organisation, prompt, server, tool, tool_as,
-    with_keys, zone,
+    NOW, approved, bundle, client, compile as compiled, key, key_as, organisation, prompt, server, tool,
+    tool_as, with_keys, zone,
 };
 use crate::snapshot::Entry;
 use crate::view::EndpointRef;
@@ -357,4 +357,43 @@ proptest! {
         let definitions: BTreeSet<String> = permitted.into_iter().filter(|line| !line.ends_with("/*")).collect();
         prop_assert_eq!(by_tool, definitions);
     }
+}
+
+#[test]
+fn who_reaches_something_reaches_it_from_somewhere_with_some_program_that_the_clients_let_in() {
+    let grants = json!([{ "server": "crm", "allow": ["*"] }, { "server": "github", "allow": ["*"] }]);
+    let keys = || {
+        vec![
+            key_as("mine", "internal", &grants, &json!({ "labels": { "app": "ide" } })),
+            key("other", "internal", &grants),
+        ]
+    };
+    let with = |clients: Vec<Entry>| {
+        compiled(organisation().into_iter().chain(keys()).chain(clients).collect()).unwrap()
+    };
+    let plain = with(vec![]);
+    let by_program = json!({ "match": { "clientInfo": [{ "name": "ide" }] }, "allow": { "zones": ["*"] } });
+    let by_label = json!({ "match": { "keyLabels": { "app": "ide" } }, "allow": { "servers": ["crm"] } });
+    let reach = |snapshot: &Snapshot| {
+        let found = snapshot.who_can(DefinitionKind::Tool, "crm_find", NOW).unwrap();
+        (names(&found.items).len(), names(&found.denied))
+    };
+    assert_eq!(reach(&plain), (2, vec![]));
+    // Anybody can say that they are any program.
+    assert_eq!(reach(&with(vec![client("c", &by_program)])), (2, vec![]));
+    let labelled = with(vec![client("c", &by_label)]);
+    let denied = "other: client_denied by Client/c spec.match.keyLabels".to_owned();
+    assert_eq!(reach(&labelled), (1, vec![denied]));
+    // An allow list takes from its own what it does not name, and from others what it names.
+    let lost = compare(&plain, &labelled, NOW, Bounds::FULL);
+    assert_eq!((lost.gains.pairs, lost.losses.keys), (0, 2));
+    let of = |key: &str| lost.keys.iter().find(|shift| shift.keys[0].as_str() == key).unwrap();
+    assert!(of("mine").losses.iter().all(|lost| lost.thing.server.as_str() == "github"), "{lost:?}");
+    assert!(of("other").losses.iter().all(|lost| lost.thing.server.as_str() == "crm"), "{lost:?}");
+    assert!(compare(&labelled, &with(vec![client("c", &by_label)]), NOW, Bounds::FULL).is_empty());
+    let what = labelled.what_can("mine", NOW).unwrap();
+    assert!(
+        what.items.iter().all(|one| one.thing.server.as_str() == "crm" && !one.endpoints.is_empty()),
+        "{what:?}"
+    );
 }

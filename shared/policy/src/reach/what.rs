@@ -42,7 +42,7 @@ pub struct Reached {
     /// What.
     #[serde(flatten)]
     pub thing: Thing,
-    /// The zone of its server.
+    /// Its zone, or its server's.
     pub zone: Name,
     /// Its name at each endpoint where the key finds it; of resources the endpoints alone.
     pub endpoints: Endpoints,
@@ -96,11 +96,12 @@ fn names(snapshot: &Snapshot, principal: &Principal) -> Names {
     for endpoint in std::iter::once(EndpointRef::All).chain(bundles).chain(servers) {
         let Some(view) = snapshot.view(&principal.access, endpoint) else { continue };
         let path = view.endpoint().to_string();
-        let tools = view.tools().iter().map(|found| (DefinitionKind::Tool, &found.name, &found.tool));
-        let prompts = view.prompts().iter().map(|found| (DefinitionKind::Prompt, &found.name, &found.prompt));
-        for (kind, name, definition) in tools.chain(prompts) {
-            let key = (kind, definition.server.uid(), Arc::clone(&definition.name));
-            names.entry(key).or_default().insert(path.clone(), Arc::clone(name));
+        let asker = judge::asker(rules, view.place(), &principal.client_rules);
+        for kind in [DefinitionKind::Tool, DefinitionKind::Prompt] {
+            for (name, definition) in view.permitted(kind, &asker, &mut judge::Anyhow) {
+                let key = (kind, definition.server.uid(), Arc::clone(&definition.name));
+                names.entry(key).or_default().insert(path.clone(), name);
+            }
         }
     }
     names
@@ -119,9 +120,9 @@ impl Look<'_> {
     fn server(&self, of: &ServerRules, reach: &mut KeyReach) {
         let offer = &of.offer;
         for candidate in offer.tools.iter().chain(&offer.prompts) {
-            self.sort(reach, Thing::of(candidate), of, judge::definition(self.rules, candidate), || {
-                self.endpoints(candidate)
-            });
+            let judged = judge::definition(self.rules, self.keyed(), candidate);
+            let zone = &candidate.zone.entry.name;
+            self.sort(reach, Thing::of(candidate), zone, judged, || self.endpoints(candidate));
         }
         let server = offer.server.name();
         for (pattern, at) in of.resources.iter().zip(&of.resource_grants) {
@@ -131,12 +132,16 @@ impl Look<'_> {
                 name: pattern.as_str().into(),
                 exposed: None,
             };
-            let judged = judge::server(self.rules, of).map(|_| *at);
-            self.sort(reach, thing, of, judged, || {
+            let judged = judge::server(self.rules, self.keyed(), of).map(|_| *at);
+            self.sort(reach, thing, &offer.server.entry.zone, judged, || {
                 let paths = ["/mcp".to_owned(), format!("/servers/{server}/mcp")];
                 paths.into_iter().map(|path| (path, pattern.as_str().into())).collect()
             });
         }
+    }
+
+    fn keyed(&self) -> &[u32] {
+        &self.principal.client_rules
     }
 
     fn endpoints(&self, candidate: &Candidate) -> Endpoints {
@@ -148,11 +153,11 @@ impl Look<'_> {
         &self,
         reach: &mut KeyReach,
         thing: Thing,
-        of: &ServerRules,
+        zone: &Name,
         judged: Result<u32, Refusal<'_>>,
         endpoints: impl FnOnce() -> Endpoints,
     ) {
-        let zone = of.offer.server.entry.zone.clone();
+        let zone = zone.clone();
         let judged = match (judged, self.closed) {
             // What nobody granted is nothing that a rule keeps from the key.
             (Err((Reason::ToolNotGranted, _)), _) => return,

@@ -31,7 +31,7 @@ pub struct ToolReach {
     /// What was asked about.
     #[serde(flatten)]
     pub thing: Thing,
-    /// The zone of its server.
+    /// Its zone, or its server's.
     pub zone: Name,
     /// How it stands, whoever asks.
     pub state: DefinitionStanding,
@@ -73,7 +73,7 @@ impl Snapshot {
         let only = HashSet::from([candidate.server.uid()]);
         let mut reach = ToolReach {
             thing: Thing::of(candidate),
-            zone: candidate.server.entry.zone.clone(),
+            zone: candidate.zone.entry.name.clone(),
             state: DefinitionStanding::of(&candidate.state),
             snapshot_version: self.version(),
             items: Vec::new(),
@@ -82,7 +82,7 @@ impl Snapshot {
         };
         for group in group::of(self) {
             let rules = group.access.rules_about(self, Some(&only));
-            let judged = judge::definition(&rules, candidate);
+            let judged = judge::definition(&rules, group.keyed, candidate);
             if let Err((Reason::ToolNotGranted, _)) = judged {
                 reach.not_granted += group.keys.len();
                 continue;

@@ -16,11 +16,14 @@ pub(super) struct Scope {
     pub(super) new: HashSet<Uid>,
     /// The servers that differ in themselves, both sides; in the order of their names.
     pub(super) changed: Vec<(Option<Arc<Offer>>, Option<Arc<Offer>>)>,
+    /// Whether the rules for clients are the same in both.
+    pub(super) same_clients: bool,
 }
 
 impl Scope {
     pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Self {
-        let mut scope = Self { old: HashSet::new(), new: HashSet::new(), changed: Vec::new() };
+        let same_clients = old.standpoints.clients == new.standpoints.clients;
+        let mut scope = Self { old: HashSet::new(), new: HashSet::new(), changed: Vec::new(), same_clients };
         let by_name = |snapshot: &Snapshot, name: &Name| {
             snapshot.server(name.as_str()).and_then(|s| snapshot.offer(s.uid())).cloned()
         };
@@ -91,5 +94,6 @@ fn same_definition(a: &Candidate, b: &Candidate) -> bool {
     a.name == b.name
         && a.exposed == b.exposed
         && a.refused_class == b.refused_class
+        && a.zone.entry == b.zone.entry
         && DefinitionStanding::of(&a.state) == DefinitionStanding::of(&b.state)
 }
