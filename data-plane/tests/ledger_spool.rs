@@ -42,6 +42,7 @@ fn record(number: u64) -> AuditRecord {
         decision: Decision::Permit,
         reason: None,
         rule: Some("VirtualKey/support-bot spec.grants[0]".to_owned()),
+        shadow: Vec::new(),
         snapshot_version: 7,
         principal: PrincipalFacts { kind: PrincipalKind::Agent, subject: Arc::from("support-bot") },
         key: KeyFacts { name: "support-bot".parse().unwrap(), uid: Uid(Uuid::from_u128(1)) },

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_policy::resource::{Kind, Metadata, Resource, Spec, ToolRules, Uid};
 use portcullis_policy::snapshot::{
-    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, ServerEntry,
-    TeamEntry, ZoneEntry, default_zone_name, kind_order,
+    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, PolicyEntry,
+    ServerEntry, TeamEntry, ZoneEntry, default_zone_name, kind_order,
 };
 use portcullis_seal::sha256;
 use serde::Deserialize as _;
@@ -263,5 +263,6 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             }))
         }
         Spec::Client(spec) => Entry::Client(Box::new(ClientEntry { uid, name, spec: *spec })),
+        Spec::AccessPolicy(spec) => Entry::Policy(PolicyEntry { uid, name, spec }),
     }))
 }

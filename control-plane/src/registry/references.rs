@@ -46,6 +46,8 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
             });
             zones.chain(servers).chain(roles).collect()
         }
+        // What its text names is followed where it is compiled, which refuses what is not there.
+        Spec::AccessPolicy(_) => Vec::new(),
         Spec::Client(client) => {
             let mut references: Vec<_> =
                 client.r#match.keys.iter().map(|name| to(Kind::VirtualKey, name)).collect();

@@ -65,6 +65,11 @@ fn shorten(mut record: AuditRecord, keep: usize) -> AuditRecord {
     if let Some(era) = record.upstream.as_mut().and_then(|upstream| upstream.era.as_mut()) {
         text("upstream.era", era);
     }
+    // A policy's name has 63 bytes at most.
+    if record.shadow.len() > keep / 64 {
+        record.shadow.truncate(keep / 64);
+        cut.push(Cow::Borrowed("shadow"));
+    }
     record.truncated = cut;
     record
 }

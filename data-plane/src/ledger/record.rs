@@ -35,6 +35,9 @@ pub struct AuditRecord {
     /// another rule denied it or a limit ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// The policies in shadow mode that would have denied it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Arc<str>>,
     /// The version of the snapshot that decided.
     pub snapshot_version: u64,
     /// Who called.

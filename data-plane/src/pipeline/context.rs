@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_mcp::{Era, Method, Params, object};
@@ -266,12 +266,17 @@ impl Request {
         }
     }
 
-    /// `params.arguments`, as they came.
+    /// `params.arguments`, as they came. A call of a tool or a prompt that has none is one with no members: what is not sent is
+    /// known to be nothing.
     #[must_use]
     pub fn arguments(&self) -> Option<&RawValue> {
-        object::member(self.params.as_deref()?, "arguments")
+        let sent = self.params.as_deref().and_then(|params| object::member(params, "arguments"));
+        let known = matches!(self.method, Method::ToolsCall | Method::PromptsGet);
+        sent.or_else(|| known.then(|| &**NO_ARGUMENTS))
     }
 }
+
+static NO_ARGUMENTS: LazyLock<Box<RawValue>> = LazyLock::new(empty_object);
 
 /// `{}` as a raw value.
 #[must_use]

@@ -92,6 +92,7 @@ impl Recorder {
         record.rule = Some(permit.rule().to_string());
         record.server = Some(server.name().clone());
         record.zone = Some(permit.zone().entry.name.clone());
+        record.shadow = names(permit.shadow());
         match permit.target() {
             Target::Tool(tool) => {
                 record.tool = Some(Arc::clone(&tool.name));
@@ -167,6 +168,7 @@ impl Recorder {
             record.decision = Decision::Deny;
             record.reason = Some(denial.reason);
             record.rule = Some(denial.rule.to_string());
+            record.shadow = names(&denial.shadow);
             record.snapshot_version = denial.snapshot.0;
             record.server = record.server.take().or_else(|| denial.server.clone());
             record.zone = record.zone.take().or_else(|| denial.zone.clone());
@@ -262,6 +264,7 @@ pub(super) fn blank_of(
         decision: Decision::Permit,
         reason: None,
         rule: None,
+        shadow: Vec::new(),
         snapshot_version: snapshot.0,
         principal: PrincipalFacts { kind: principal.kind, subject: Arc::clone(&principal.subject) },
         key: KeyFacts { name: principal.key_name.clone(), uid: principal.key_uid },
@@ -300,6 +303,10 @@ impl Client {
 pub(super) fn cut(text: &str) -> Arc<str> {
     let end = (0..=MAX_CALLER_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     Arc::from(text.get(..end.unwrap_or(0)).unwrap_or_default())
+}
+
+fn names(policies: &[Name]) -> Vec<Arc<str>> {
+    policies.iter().map(|name| Arc::from(name.as_str())).collect()
 }
 
 pub(super) fn endpoint_path(endpoint: &Endpoint) -> Cow<'static, str> {

@@ -165,6 +165,7 @@ fn nowhere(snapshot: &Snapshot) -> Denial {
         server: None,
         tool: None,
         zone: None,
+        shadow: Vec::new(),
     }
 }
 

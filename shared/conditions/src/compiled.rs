@@ -123,6 +123,14 @@ impl Compiled {
         self.statements.is_empty()
     }
 
+    /// What decides whether two requests of one principal can see different lists: whether any policy reads the caller's
+    /// network, and whether any reads the era.
+    #[must_use]
+    pub fn list_reads(&self) -> (bool, bool) {
+        let any = |of: fn(&Statement) -> bool| self.statements.iter().any(|statement| of(statement));
+        (any(|it| it.reads.parts.network), any(|it| it.reads.parts.era))
+    }
+
     /// The entities that policies name, so that references can be checked.
     pub fn mentions(&self) -> impl Iterator<Item = Mention<'_>> {
         self.statements.iter().flat_map(|statement| {
@@ -207,5 +215,27 @@ impl Compiled {
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
         self.slices.len()
+    }
+}
+
+impl Caller {
+    /// A number that no other caller of the same `Compiled` has.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether no policy can apply to it, whatever it asks for.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.meets.is_empty()
+    }
+}
+
+impl Target {
+    /// Whether no policy can apply to it, whoever asks.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.meets.is_empty()
     }
 }

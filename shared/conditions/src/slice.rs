@@ -93,6 +93,24 @@ impl Slice {
         self.ground.as_ref().is_ok_and(|ground| ground.plan.parts.arguments)
     }
 
+    /// Whether a policy of the slice reads the caller's network.
+    #[must_use]
+    pub fn reads_network(&self) -> bool {
+        self.ground.as_ref().is_ok_and(|ground| ground.plan.parts.network)
+    }
+
+    /// Whether a policy of the slice reads the era.
+    #[must_use]
+    pub fn reads_era(&self) -> bool {
+        self.ground.as_ref().is_ok_and(|ground| ground.plan.parts.era)
+    }
+
+    /// Whether a policy of the slice reads the names of `Client`s.
+    #[must_use]
+    pub fn reads_clients(&self) -> bool {
+        self.ground.as_ref().is_ok_and(|ground| ground.plan.parts.clients)
+    }
+
     /// Whether what the slice says of a call may change with the time.
     #[must_use]
     pub fn reads_time(&self) -> bool {

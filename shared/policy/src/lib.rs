@@ -15,6 +15,7 @@ pub mod address;
 pub mod check;
 pub mod circumstances;
 pub mod compile;
+mod conditions;
 pub mod decide;
 pub mod document;
 pub mod explain;

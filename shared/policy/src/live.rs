@@ -55,6 +55,7 @@ pub fn denial(reason: Reason, snapshot: SnapshotVersion, server: Option<&Server>
         server: server.map(|server| server.name().clone()),
         tool: None,
         zone: server.map(|server| server.entry.zone.clone()),
+        shadow: Vec::new(),
     }
 }
 

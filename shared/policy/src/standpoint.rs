@@ -8,8 +8,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portcullis_conditions::Caller;
+
 use crate::circumstances::{Circumstances, ClientHint, Era};
 use crate::compile::model::{Principal, Zone};
+use crate::conditions::Conditions;
 use crate::pattern::Pattern;
 use crate::resource::{Name, Uid};
 
@@ -137,31 +140,73 @@ pub(crate) struct Standpoints {
     networks: Vec<Arc<Zone>>,
     /// Whether any zone looks at the caller's era.
     eras: bool,
+    /// The policies beyond grants.
+    pub(crate) conditions: Conditions,
 }
 
 impl Standpoints {
-    pub(crate) fn new(zones: &HashMap<Name, Arc<Zone>>, clients: Vec<ClientRule>) -> Self {
+    pub(crate) fn new(
+        zones: &HashMap<Name, Arc<Zone>>,
+        clients: Vec<ClientRule>,
+        conditions: Conditions,
+    ) -> Self {
         let mut networks: Vec<Arc<Zone>> =
             zones.values().filter(|zone| !zone.entry.caller_networks.is_empty()).map(Arc::clone).collect();
         networks.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
         let eras = zones.values().any(|zone| !zone.entry.allowed_eras.is_empty());
-        Self { clients, networks, eras }
+        Self { clients, networks, eras, conditions }
     }
 
     /// Whether everybody with the same grants sees the same.
     pub(crate) fn is_one(&self) -> bool {
-        self.clients.is_empty() && self.networks.is_empty() && !self.eras
+        self.clients.is_empty() && self.networks.is_empty() && !self.eras && self.conditions.is_empty()
     }
 
     /// How every rule comes out for a caller: callers for whom this is equal see the same.
-    pub(crate) fn key(&self, keyed: &[u32], circumstances: &Circumstances<'_>) -> Box<[u8]> {
+    pub(crate) fn key(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Box<[u8]> {
+        let keyed: &[u32] = &principal.client_rules;
         let network = self.networks.iter().map(|zone| zone.called_from(circumstances.network) as u8);
         let era = self.eras.then(|| circumstances.era.map_or(2, |era| era as u8));
         let clients = (0..).zip(&self.clients).map(|(at, rule)| {
             let meant = rule.means(at, keyed, circumstances.client);
             meant.met as u8 | (u8::from(meant.bound) << 2)
         });
-        network.chain(era).chain(clients).collect()
+        let mut key: Vec<u8> = network.chain(era).chain(clients).collect();
+        if let Some(caller) = self.caller(principal) {
+            self.conditions.key(caller, circumstances, &mut key);
+        }
+        key.into()
+    }
+
+    /// A principal as policies see it, where there are any.
+    pub(crate) fn caller<'a>(&self, principal: &'a Principal) -> Option<&'a Arc<Caller>> {
+        self.conditions.caller(principal)
+    }
+
+    /// The names of the `Client`s that mean a caller.
+    pub(crate) fn clients_of(&self, keyed: &[u32], hint: Option<ClientHint<'_>>) -> Vec<&str> {
+        let means = |(at, rule): &(u32, &ClientRule)| rule.means(*at, keyed, hint).met == Met::Yes;
+        (0..).zip(&self.clients).filter(means).map(|(_, rule)| rule.name.as_str()).collect()
+    }
+}
+
+/// What rules know of a key beside its grants: the places of the `Client`s that name it, and the principal as policies see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    pub(crate) keyed: &'a [u32],
+    /// `None` where there are no policies.
+    pub(crate) caller: Option<&'a Caller>,
+}
+
+impl<'a> Holder<'a> {
+    pub(crate) fn new(standpoints: &Standpoints, principal: &'a Principal) -> Self {
+        Self { keyed: &principal.client_rules, caller: standpoints.caller(principal).map(|caller| &**caller) }
+    }
+
+    /// Holders of equal grants for whom this is equal are judged alike, in one snapshot: a principal that no policy can apply to
+    /// is one of many.
+    pub(crate) fn alike(self) -> (&'a [u32], Option<u64>) {
+        (self.keyed, self.caller.filter(|caller| !caller.is_free()).map(Caller::number))
     }
 }
 
@@ -172,16 +217,22 @@ pub(crate) struct Standpoint {
     era: Option<Era>,
     client: Option<(Box<str>, Option<Box<str>>)>,
     keyed: Arc<[u32]>,
+    caller: Option<Arc<Caller>>,
 }
 
 impl Standpoint {
     /// Nobody knows anything.
     pub(crate) fn unknown() -> Self {
-        Self { network: None, era: None, client: None, keyed: Arc::default() }
+        Self { network: None, era: None, client: None, keyed: Arc::default(), caller: None }
     }
 
-    pub(crate) fn new(principal: &Principal, circumstances: &Circumstances<'_>) -> Self {
+    pub(crate) fn new(
+        standpoints: &Standpoints,
+        principal: &Principal,
+        circumstances: &Circumstances<'_>,
+    ) -> Self {
         Self {
+            caller: standpoints.caller(principal).map(Arc::clone),
             network: circumstances.network,
             era: circumstances.era,
             client: circumstances.client.map(|hint| (hint.name.into(), hint.version.map(Into::into))),
@@ -199,6 +250,10 @@ impl Standpoint {
                 .map(|(name, version)| ClientHint { name, version: version.as_deref() }),
             ..Circumstances::at(0)
         }
+    }
+
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        self.caller.as_deref()
     }
 
     pub(crate) fn keyed(&self) -> &[u32] {

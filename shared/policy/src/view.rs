@@ -159,13 +159,13 @@ impl View {
 
     /// The same endpoint, as a caller sees it.
     pub(crate) fn seen_from(&self, principal: &Principal, circumstances: &Circumstances<'_>) -> Arc<Self> {
-        let key = self.rules.standpoints.key(&principal.client_rules, circumstances);
+        let key = self.rules.standpoints.key(principal, circumstances);
         // Who panicked with it in hand left the map whole: views are put in and looked up, nothing else.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = seen.get(&key) {
             return Arc::clone(found);
         }
-        let standpoint = Standpoint::new(principal, circumstances);
+        let standpoint = Standpoint::new(&self.rules.standpoints, principal, circumstances);
         let made = Arc::new(Self::at(self.endpoint.clone(), self.place.clone(), &self.rules, standpoint));
         if seen.len() < MAX_STANDPOINTS {
             seen.insert(key, Arc::clone(&made));
@@ -179,6 +179,8 @@ impl View {
             rules: &self.rules,
             place: &self.place,
             keyed: self.standpoint.keyed(),
+            caller: self.standpoint.caller(),
+            listing: true,
             circumstances: self.standpoint.circumstances(),
         }
     }

@@ -60,6 +60,7 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("DENY-ZONES", "/spec/deny/zones"),
             ("DENY-SERVERS", "/spec/deny/servers"),
         ],
+        Kind::AccessPolicy => &[NAME, ("MODE", "/spec/mode")],
     }
 }
 

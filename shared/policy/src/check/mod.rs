@@ -3,6 +3,7 @@
 mod client;
 pub mod governance;
 mod key;
+pub(crate) mod policy;
 mod server;
 mod text;
 mod warn;
@@ -129,10 +130,13 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
             Spec::RoleBinding(spec) => governance::binding(spec, set, &mut of),
             Spec::ApprovalRule(spec) => governance::approval_rule(spec, set, &mut of),
             Spec::Client(spec) => client::check(spec, set, &mut of),
+            // Read together: they are compiled as one.
+            Spec::AccessPolicy(_) => {}
         }
     }
     server::aliases(set, &mut findings);
     client::number(set, &mut findings);
+    policy::check(set, &mut findings);
     findings.list
 }
 
@@ -153,7 +157,8 @@ pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<Str
             | Spec::McpServer(_)
             | Spec::Role(_)
             | Spec::RoleBinding(_)
-            | Spec::ApprovalRule(_) => {}
+            | Spec::ApprovalRule(_)
+            | Spec::AccessPolicy(_) => {}
         }
     }
     findings.list

@@ -584,3 +584,36 @@ fn the_zone_of_a_single_tool_takes_what_the_server_and_the_tool_handle() {
         assert!(found.iter().any(|text| text.starts_with(&begins) && text.contains(words)), "{found:?}");
     }
 }
+
+#[test]
+fn a_policy_that_cannot_be_meant_is_named_with_its_line_and_column() {
+    let with = |cedar: &str| {
+        let mut set = base();
+        set.insert(resource("AccessPolicy", "p", &json!({ "mode": "enforce", "cedar": cedar })));
+        findings(&set)
+    };
+    let fits = "forbid(principal, action == Action::\"call\", resource == Tool::\"crm/refund\") unless { principal in Team::\"support-team\" };";
+    assert_eq!(with(fits), Vec::<String>::new());
+    for (cedar, says) in [
+        (
+            "forbid(principal, action, resource);\npermit(principal, action, resource);",
+            "line 2, column 1 of the text: permit is not",
+        ),
+        (
+            "forbid(principal, action, resource) when { context.hour > \"8\" };",
+            "line 1, column 59 of the text: ",
+        ),
+        ("forbid(principal in Team::\"suport-team\", action, resource);", "there is no Team suport-team"),
+        ("forbid(principal, action, resource == Tool::\"crn/refund\");", "there is no McpServer crn"),
+        (
+            "forbid(principal, action, resource in Zone::\"in ternal\");",
+            "spec.cedar: TrustZone::\"in ternal\"",
+        ),
+    ] {
+        let found = with(cedar);
+        assert!(
+            matches!(found.as_slice(), [one] if one.starts_with("AccessPolicy/p: spec.cedar: ") && one.contains(says)),
+            "{cedar}: {found:?}"
+        );
+    }
+}

@@ -1,20 +1,21 @@
 //! The compiler: follows every reference, indexes every name, and collects all that is wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::clients::clients;
+use super::conditions::conditions;
 use super::definitions::{definitions, hosted_where_it_may_be};
 use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
 use crate::access::{Bundle, read_members};
-use crate::resource::{Name, Uid};
+use crate::resource::{Kind, Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
-    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, ServerEntry, SnapshotHeader,
-    TeamEntry, ZoneEntry, default_zone_name,
+    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, PolicyEntry, ServerEntry,
+    SnapshotHeader, TeamEntry, ZoneEntry, default_zone_name,
 };
 use crate::standpoint::Standpoints;
 
@@ -29,6 +30,7 @@ struct Sorted {
     bundles: Vec<BundleEntry>,
     keys: Vec<KeyEntry>,
     clients: Vec<ClientEntry>,
+    policies: Vec<PolicyEntry>,
 }
 
 impl Sorted {
@@ -45,6 +47,7 @@ impl Sorted {
                 Entry::Bundle(entry) => sorted.bundles.push(entry),
                 Entry::Key(entry) => sorted.keys.push(*entry),
                 Entry::Client(entry) => sorted.clients.push(*entry),
+                Entry::Policy(entry) => sorted.policies.push(entry),
             }
         }
         // The order of what comes out, errors and reports too, must not depend on the order of what came in.
@@ -54,6 +57,7 @@ impl Sorted {
         });
         sorted.keys.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
         sorted.clients.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
+        sorted.policies.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
         sorted
     }
 }
@@ -63,6 +67,7 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let mut notes = Notes::default();
     uids(&sorted, &mut notes);
     let zones = zones(sorted.zones, &mut notes);
+    let customers: HashSet<Name> = sorted.customers.iter().map(|entry| entry.name.clone()).collect();
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
@@ -79,7 +84,19 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
     keyed.dangling(&by_key_name, &clients, &mut notes);
-    let standpoints = Arc::new(Standpoints::new(&zones, clients));
+    let there = |kind: Kind, name: &str| match kind {
+        Kind::TrustZone => zones.contains_key(name),
+        Kind::Customer => customers.contains(name),
+        Kind::Team => teams.contains_key(name),
+        Kind::McpServer => servers.contains_key(name),
+        Kind::ToolBundle => bundles.contains_key(name),
+        Kind::VirtualKey => by_key_name.contains_key(name),
+        Kind::Client => clients.iter().any(|rule| rule.name.as_str() == name),
+        // Nothing of a policy speaks of these.
+        Kind::AccessPolicy | Kind::Role | Kind::RoleBinding | Kind::ApprovalRule => false,
+    };
+    let conditions = conditions(&sorted.policies, there, &mut notes);
+    let standpoints = Arc::new(Standpoints::new(&zones, clients, conditions));
     if !notes.errors.is_empty() {
         return Err(notes.into_errors());
     }
@@ -114,6 +131,7 @@ fn uids(sorted: &Sorted, notes: &mut Notes) {
         .chain(sorted.teams.iter().map(|entry| (entry.uid, "Team", &entry.name)))
         .chain(sorted.servers.iter().map(|entry| (entry.uid, "McpServer", &entry.name)))
         .chain(sorted.bundles.iter().map(|entry| (entry.uid, "ToolBundle", &entry.name)))
+        .chain(sorted.policies.iter().map(|entry| (entry.uid, "AccessPolicy", &entry.name)))
         .chain(sorted.clients.iter().map(|entry| (entry.uid, "Client", &entry.name)));
     for (uid, kind, name) in all {
         let label = format!("{kind}/{name}");

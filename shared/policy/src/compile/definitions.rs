@@ -1,7 +1,7 @@
 //! Tools and prompts: their names at every endpoint, and whether they may be served.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::HeaderParam;
 use super::header_params::header_params;
@@ -121,7 +121,17 @@ fn candidate(
             }
         }
     };
-    Candidate { kind, server: Arc::clone(server), name, exposed, state, zone, refused_class }
+    Candidate {
+        kind,
+        server: Arc::clone(server),
+        name,
+        exposed,
+        state,
+        zone,
+        refused_class,
+        data_classes: entry.data_classes.into(),
+        conditions: OnceLock::new(),
+    }
 }
 
 /// The control plane refuses this when it is applied; a snapshot that holds it all the same is not one of its making.

@@ -1,7 +1,7 @@
 //! Keys: who each secret opens the door for, with what is granted to them shared between keys with equal grants.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_seal::Fingerprint;
 
@@ -53,6 +53,7 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
                 secret,
                 access: Arc::clone(access),
                 client_rules: Arc::clone(&client_rules),
+                conditions: OnceLock::new(),
                 snapshot: Arc::clone(known.mark),
             })
         };

@@ -6,6 +6,7 @@
 
 mod build;
 mod clients;
+mod conditions;
 mod definitions;
 mod error;
 pub mod header_params;

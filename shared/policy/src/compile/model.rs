@@ -1,7 +1,7 @@
 //! What a compiled snapshot is made of: entries with their references followed.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_seal::Fingerprint;
 use serde_json::value::RawValue;
@@ -96,6 +96,10 @@ pub(crate) struct Candidate {
     pub(crate) zone: Arc<Zone>,
     /// A data class of its own or of its server that the zone does not allow.
     pub(crate) refused_class: Option<String>,
+    /// Its data classes beside its server's.
+    pub(crate) data_classes: Box<[String]>,
+    /// As policies see it; made when the first of them may apply.
+    pub(crate) conditions: OnceLock<Box<portcullis_conditions::Target>>,
 }
 
 /// Whether a candidate may be used.
@@ -150,6 +154,8 @@ pub struct Principal {
     pub(crate) access: Arc<Access>,
     /// The places of the `Client`s whose keys it is one of, in their order.
     pub(crate) client_rules: Arc<[u32]>,
+    /// As policies see it; made when the first of them may apply.
+    pub(crate) conditions: OnceLock<Arc<portcullis_conditions::Caller>>,
     /// The snapshot that it belongs to: compared by address only.
     pub(crate) snapshot: Arc<SnapshotMark>,
 }

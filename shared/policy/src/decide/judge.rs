@@ -4,8 +4,11 @@
 //! is nothing at all when nobody explains.
 
 mod client;
+mod conditions;
 
 use std::sync::Arc;
+
+use portcullis_conditions::Caller;
 
 use crate::Reason;
 use crate::access::{Rules, ServerRules};
@@ -26,6 +29,8 @@ pub(crate) enum Ground<'a> {
     BundleField(&'a Name, &'static str),
     ZoneField(&'a Name, &'static str),
     ClientField(&'a Name, &'static str),
+    Policy(&'a Name),
+    Policies,
     Approval(&'a Candidate),
 }
 
@@ -41,6 +46,10 @@ impl Ground<'_> {
             Self::BundleField(bundle, field) => of(Kind::ToolBundle, bundle, RulePath::Field(field)),
             Self::ZoneField(zone, field) => of(Kind::TrustZone, zone, RulePath::Field(field)),
             Self::ClientField(client, field) => of(Kind::Client, client, RulePath::Field(field)),
+            Self::Policy(policy) => of(Kind::AccessPolicy, policy, RulePath::Field("spec.cedar")),
+            Self::Policies => {
+                Rule { kind: Some(Kind::AccessPolicy), name: None, path: RulePath::Field("spec.cedar") }
+            }
             Self::Approval(candidate) => {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
@@ -49,7 +58,7 @@ impl Ground<'_> {
     }
 }
 
-/// The steps of a call, in their order. A decision is made from `Key` to `Client`; what comes before and after is known to the
+/// The steps of a call, in their order. A decision is made from `Key` to `Conditions`; what comes before and after is known to the
 /// data plane that serves the call, and foretold by `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,6 +85,8 @@ pub enum Step {
     Zone,
     /// Whether the `Client`s let the caller's program reach it.
     Client,
+    /// Whether no policy forbids it.
+    Conditions,
     /// Whether the server takes a request of this size.
     Size,
     /// Whether there is a place for the audit record, where the zone requires one.
@@ -97,6 +108,9 @@ pub(crate) trait Steps {
 
     /// A rule asks for something that is not known of the call. Says whether to go on as if it held; a decision never does.
     fn unknown(&mut self, step: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool;
+
+    /// A policy in shadow mode would have denied.
+    fn shadow(&mut self, policy: &Name);
 }
 
 /// Hears nothing.
@@ -107,6 +121,26 @@ impl Steps for Silent {
 
     fn unknown(&mut self, _: Step, _: Ground<'_>, _: impl FnOnce() -> String) -> bool {
         false
+    }
+
+    fn shadow(&mut self, _: &Name) {}
+}
+
+/// Keeps the names of policies that would have denied, and nothing else.
+#[derive(Default)]
+pub(crate) struct Noting {
+    pub(crate) shadow: Vec<Name>,
+}
+
+impl Steps for Noting {
+    fn step(&mut self, _: Step, _: bool, _: Ground<'_>, _: impl FnOnce() -> String) {}
+
+    fn unknown(&mut self, _: Step, _: Ground<'_>, _: impl FnOnce() -> String) -> bool {
+        false
+    }
+
+    fn shadow(&mut self, policy: &Name) {
+        self.shadow.push(policy.clone());
     }
 }
 
@@ -119,6 +153,10 @@ pub(crate) struct Asker<'a> {
     pub(crate) place: &'a Place,
     /// The places of the `Client`s that name the key.
     pub(crate) keyed: &'a [u32],
+    /// The principal as policies see it; `None` where there are none, or where nobody in particular asks.
+    pub(crate) caller: Option<&'a Caller>,
+    /// Whether it asks what there is, and not for one call.
+    pub(crate) listing: bool,
     /// What else is known.
     pub(crate) circumstances: Circumstances<'a>,
 }
@@ -126,7 +164,7 @@ pub(crate) struct Asker<'a> {
 /// A refusal before it knows whose it is.
 pub(crate) type Refusal<'a> = (Reason, Ground<'a>);
 
-/// Judges a tool or a prompt: grant, bundle, approval, zone, client. Yields the definition and the place of the grant.
+/// Judges a tool or a prompt: grant, bundle, approval, zone, client, conditions. Yields the definition and the place of the grant.
 pub(crate) fn definition<'a>(
     asker: &Asker<'a>,
     candidate: &'a Candidate,
@@ -145,6 +183,7 @@ pub(crate) fn definition<'a>(
     let definition = approved(candidate, steps)?;
     zone(asker, &candidate.zone, candidate.refused_class.as_deref(), steps)?;
     client::judge(asker, server, &candidate.zone, steps)?;
+    conditions::definition(asker, candidate, steps)?;
     Ok((definition, grant))
 }
 
@@ -250,6 +289,7 @@ pub(crate) fn resource<'a>(
     }
     zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;
     client::judge(asker, server, &server.zone, steps)?;
+    conditions::resource(asker, server, uri, steps)?;
     Ok(grant)
 }
 

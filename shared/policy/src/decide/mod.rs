@@ -1,6 +1,6 @@
 //! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
 //!
-//! Order: key, endpoint, name, grant, bundle, approval and pin, zone, client. The first step that fails gives the reason.
+//! Order: key, endpoint, name, grant, bundle, approval and pin, zone, client, conditions. The first step that fails gives the reason.
 
 pub(crate) mod judge;
 mod permit;
@@ -12,7 +12,7 @@ use portcullis_seal::Fingerprint;
 pub use judge::Step;
 pub use permit::{Denial, Permit, Permitted, Target};
 
-use self::judge::{Asker, Ground, Refusal, Silent, Steps};
+use self::judge::{Asker, Ground, Noting, Refusal, Silent, Steps};
 use crate::Reason;
 use crate::access::Rules;
 use crate::circumstances::Circumstances;
@@ -130,15 +130,19 @@ impl Snapshot {
         let place = asked.place();
         let found = resolve(self, place, kind, name, &mut Silent);
         let candidate = found.map_err(|refusal| self.denial(refusal, Some(key), None))?;
-        match judge::definition(&asked.asker(circumstances), candidate, &mut Silent) {
+        let mut noting = Noting::default();
+        match judge::definition(&asked.asker(circumstances), candidate, &mut noting) {
             Ok((definition, grant)) => {
                 let target = match kind {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
                 };
-                Ok(self.permit(&definition.server, target, grant, asked.principal))
+                Ok(self.permit(&definition.server, target, grant, asked.principal, noting))
             }
-            Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Definition(candidate)))),
+            Err(refusal) => {
+                let denial = self.denial(refusal, Some(key), Some(Subject::Definition(candidate)));
+                Err(Denial { shadow: noting.shadow, ..denial })
+            }
         }
     }
 
@@ -154,8 +158,8 @@ impl Snapshot {
         uri: &str,
         circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, circumstances, |asker, server| {
-            let grant = judge::resource(asker, server, uri, &mut Silent)?;
+        self.decide_at(principal, view, server, circumstances, |asker, server, noting| {
+            let grant = judge::resource(asker, server, uri, noting)?;
             Ok((Target::Resource { uri: uri.into() }, grant))
         })
     }
@@ -171,8 +175,8 @@ impl Snapshot {
         server: &str,
         circumstances: &Circumstances<'_>,
     ) -> Result<Permit, Denial> {
-        self.decide_at(principal, view, server, circumstances, |asker, server| {
-            let grant = judge::server(asker, server, &mut Silent)?;
+        self.decide_at(principal, view, server, circumstances, |asker, server, noting| {
+            let grant = judge::server(asker, server, noting)?;
             Ok((Target::Server, grant))
         })
     }
@@ -183,16 +187,20 @@ impl Snapshot {
         view: &View,
         server: &str,
         circumstances: &Circumstances<'_>,
-        judge: impl for<'a> FnOnce(&Asker<'a>, &'a Server) -> Result<(Target, u32), Refusal<'a>>,
+        judge: impl for<'a> FnOnce(&Asker<'a>, &'a Server, &mut Noting) -> Result<(Target, u32), Refusal<'a>>,
     ) -> Result<Permit, Denial> {
         let asked = self.ask(principal, view, circumstances)?;
         let key = &asked.principal.key_name;
         let Some(server) = self.server(server) else {
             return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
         };
-        match judge(&asked.asker(circumstances), server) {
-            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal)),
-            Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Server(server)))),
+        let mut noting = Noting::default();
+        match judge(&asked.asker(circumstances), server, &mut noting) {
+            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal, noting)),
+            Err(refusal) => {
+                let denial = self.denial(refusal, Some(key), Some(Subject::Server(server)));
+                Err(Denial { shadow: noting.shadow, ..denial })
+            }
         }
     }
 
@@ -221,9 +229,16 @@ impl Snapshot {
         self.denial((Reason::Unauthenticated, Ground::Closed), None, None)
     }
 
-    fn permit(&self, server: &Arc<Server>, target: Target, grant: u32, principal: &Arc<Principal>) -> Permit {
+    fn permit(
+        &self,
+        server: &Arc<Server>,
+        target: Target,
+        grant: u32,
+        principal: &Arc<Principal>,
+        noting: Noting,
+    ) -> Permit {
         let rule = Ground::Grant(grant).rule(&principal.key_name);
-        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal))
+        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal), noting.shadow)
     }
 
     fn denial(&self, refusal: Refusal<'_>, key: Option<&Name>, subject: Option<Subject<'_>>) -> Denial {
@@ -242,6 +257,7 @@ impl Snapshot {
             server: server.map(|server| server.name().clone()),
             tool: tool.map(Arc::clone),
             zone: zone.cloned(),
+            shadow: Vec::new(),
         }
     }
 }
@@ -264,6 +280,8 @@ impl Asked<'_> {
             rules: self.rules,
             place: self.place(),
             keyed: &self.principal.client_rules,
+            caller: self.rules.standpoints.caller(self.principal).map(|caller| &**caller),
+            listing: false,
             circumstances: *circumstances,
         }
     }

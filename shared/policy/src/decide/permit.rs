@@ -33,6 +33,7 @@ pub struct Permit {
     rule: Rule,
     snapshot: SnapshotVersion,
     principal: Arc<Principal>,
+    shadow: Vec<Name>,
 }
 
 impl Permit {
@@ -42,8 +43,9 @@ impl Permit {
         rule: Rule,
         snapshot: SnapshotVersion,
         principal: Arc<Principal>,
+        shadow: Vec<Name>,
     ) -> Self {
-        Self { server, target, rule, snapshot, principal }
+        Self { server, target, rule, snapshot, principal, shadow }
     }
 
     /// The server that is reached.
@@ -74,6 +76,12 @@ impl Permit {
     #[must_use]
     pub const fn principal(&self) -> &Arc<Principal> {
         &self.principal
+    }
+
+    /// The policies in shadow mode that would have denied it.
+    #[must_use]
+    pub fn shadow(&self) -> &[Name] {
+        &self.shadow
     }
 
     /// The trust zone of what is reached: a tool's own, or its server's.
@@ -140,4 +148,6 @@ pub struct Denial {
     pub tool: Option<Arc<str>>,
     /// The zone of the server, as far as it was found.
     pub zone: Option<Name>,
+    /// The policies in shadow mode that would have denied it, as far as they were asked.
+    pub shadow: Vec<Name>,
 }

@@ -3,16 +3,8 @@
 use crate::resource::Kind;
 
 /// Kinds that are known and not built.
-pub(super) const KINDS: &[&str] = &[
-    "AccessPolicy",
-    "Guardrail",
-    "Detection",
-    "Middleware",
-    "AuditSink",
-    "Secret",
-    "RolloutPolicy",
-    "IdentityProvider",
-];
+pub(super) const KINDS: &[&str] =
+    &["Guardrail", "Detection", "Middleware", "AuditSink", "Secret", "RolloutPolicy", "IdentityProvider"];
 
 /// Fields that are known and not enforced. `[]` stands for any place in a list.
 pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
@@ -33,7 +25,7 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
+        Kind::ToolBundle | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 

@@ -262,6 +262,7 @@ impl Resource {
             Spec::RoleBinding(spec) => json!(spec),
             Spec::ApprovalRule(spec) => json!(spec),
             Spec::Client(spec) => json!(spec),
+            Spec::AccessPolicy(spec) => json!(spec),
         };
         json!({
             "apiVersion": API_VERSION,

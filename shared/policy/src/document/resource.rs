@@ -108,6 +108,7 @@ pub(super) fn read(document: &Node) -> Result<Resource, Vec<Fault>> {
         Kind::RoleBinding => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::RoleBinding),
         Kind::ApprovalRule => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::ApprovalRule),
         Kind::Client => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Client),
+        Kind::AccessPolicy => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::AccessPolicy),
     };
     match (metadata, spec) {
         (Some(metadata), Some(spec)) if faults.is_empty() => Ok(Resource { metadata, spec }),

@@ -95,6 +95,11 @@ kind: Client
 apiVersion: portcullis/v1
 metadata: { name: no-old-ones }
 spec: { match: { clientInfo: [ { name: "old-*" } ] }, deny: { zones: ["*"] } }
+---
+kind: AccessPolicy
+apiVersion: portcullis/v1
+metadata: { name: refunds-only-for-support }
+spec: { mode: enforce, cedar: "forbid(principal, action == Action::\"call\", resource == Tool::\"crm/refund\") unless { principal in Team::\"support-team\" };" }
 "#;
 
 fn read(text: &str) -> Result<Vec<Located>, Vec<Problem>> {
@@ -108,7 +113,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn every_kind_reads_from_yaml_and_reads_back_from_its_json() {
     let found = read(SAMPLE).unwrap();
-    assert_eq!(found.len(), 11);
+    assert_eq!(found.len(), 12);
     for located in &found {
         let json = located.resource.to_json();
         assert_eq!(Resource::from_json(&json).unwrap(), located.resource);

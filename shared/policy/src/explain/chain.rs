@@ -42,6 +42,9 @@ impl Steps for Chain<'_> {
         self.push(step, Outcome::Live, rule, detail());
         true
     }
+
+    // The step that asks policies says which.
+    fn shadow(&mut self, _: &Name) {}
 }
 
 impl<'a> Chain<'a> {
@@ -94,6 +97,8 @@ impl<'a> Chain<'a> {
             rules: principal.access.rules(snapshot),
             place: view.place(),
             keyed: &principal.client_rules,
+            caller: principal.access.rules(snapshot).standpoints.caller(principal).map(|caller| &**caller),
+            listing: false,
             circumstances: self.question.circumstances,
         };
         let (definition, grant) =

@@ -21,6 +21,7 @@ use crate::decide::judge::Refusal;
 use crate::resource::{Kind, Name};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
+use crate::standpoint::Holder;
 use scope::Scope;
 use things::Things;
 
@@ -154,33 +155,44 @@ struct Pair<'a> {
     new: Result<Held<'a>, Refusal<'static>>,
 }
 
-/// What a key holds in one snapshot: its grants, and the places of the `Client`s that name it.
+/// What a key holds in one snapshot: its grants, and what rules know of it.
 #[derive(Clone, Copy)]
 struct Held<'a> {
     access: &'a Arc<Access>,
-    keyed: &'a [u32],
+    holder: Holder<'a>,
+    principal: &'a Principal,
 }
 
+type HeldKey<'a> = (*const Access, (&'a [u32], Option<u64>));
+
 impl<'a> Held<'a> {
-    fn key(self) -> (*const Access, &'a [u32]) {
-        (Arc::as_ptr(self.access), self.keyed)
+    fn key(self) -> HeldKey<'a> {
+        (Arc::as_ptr(self.access), self.holder.alike())
+    }
+
+    /// What policies may read of the principal, where any can apply to it.
+    fn facts(self) -> Option<(&'a str, &'a str, Option<&'a Name>, Option<&'a Name>)> {
+        let of = self.principal;
+        let (kind, subject) = (of.kind.as_str(), &*of.subject);
+        self.holder.alike().1.map(|_| (kind, subject, of.team.as_ref(), of.customer.as_ref()))
     }
 }
 
-type PairKey<'a> = (Option<(*const Access, &'a [u32])>, Option<(*const Access, &'a [u32])>, Option<Reason>);
+type PairKey<'a> = (Option<HeldKey<'a>>, Option<HeldKey<'a>>, Option<Reason>);
 
 /// Every key of either snapshot, by what it had and will have.
 fn pairs<'a>(old: &'a Snapshot, new: &'a Snapshot, now_unix_ms: u64) -> Vec<(Pair<'a>, Vec<&'a Name>)> {
     let mut found: HashMap<PairKey<'_>, (Pair<'a>, Vec<&'a Name>)> = HashMap::new();
     let mut add = |before: Option<&'a Arc<Principal>>, after: Option<&'a Arc<Principal>>, name: &'a Name| {
-        let live = |principal: &'a Arc<Principal>| {
-            let held = Held { access: &principal.access, keyed: &principal.client_rules };
+        let live = |(snapshot, principal): (&'a Snapshot, &'a Arc<Principal>)| {
+            let holder = Holder::new(&snapshot.standpoints, principal);
+            let held = Held { access: &principal.access, holder, principal };
             judge::alive(principal, now_unix_ms).map(|()| held)
         };
         let gone = (Reason::Unauthenticated, crate::decide::judge::Ground::Closed);
         let pair = Pair {
-            old: before.and_then(|principal| live(principal).ok()),
-            new: after.map_or(Err(gone), live),
+            old: before.and_then(|principal| live((old, principal)).ok()),
+            new: after.map_or(Err(gone), |principal| live((new, principal))),
         };
         let reason = pair.new.as_ref().err().map(|(reason, _)| *reason);
         let key = (pair.old.map(Held::key), pair.new.ok().map(Held::key), reason);
@@ -205,16 +217,16 @@ struct Side<'a> {
 
 impl Side<'_> {
     /// The numbers of what grants reach, in order.
-    fn reached(&self, rules: &Rules, keyed: &[u32], things: &mut Things) -> Vec<u32> {
+    fn reached(&self, rules: &Rules, holder: Holder<'_>, things: &mut Things) -> Vec<u32> {
         let mut found = Vec::new();
         for of in &rules.servers {
             if let Some(numbers) = self.numbers.get(&of.offer.server.uid()) {
                 let candidates = of.offer.tools.iter().chain(&of.offer.prompts);
                 let reached =
-                    candidates.zip(numbers).filter(|(one, _)| judge::definition(rules, keyed, one).is_ok());
+                    candidates.zip(numbers).filter(|(one, _)| judge::definition(rules, holder, one).is_ok());
                 found.extend(reached.map(|(_, number)| *number));
             }
-            if !of.resources.is_empty() && judge::server(rules, keyed, of).is_ok() {
+            if !of.resources.is_empty() && judge::server(rules, holder, of).is_ok() {
                 let server = of.offer.server.name();
                 found.extend(of.resources.iter().map(|pattern| things.resources(server, pattern.as_str())));
             }
@@ -225,7 +237,7 @@ impl Side<'_> {
     }
 
     /// Why something is not reached here.
-    fn refusal(&self, rules: &Rules, keyed: &[u32], thing: &Thing) -> (Reason, Option<Rule>) {
+    fn refusal(&self, rules: &Rules, holder: Holder<'_>, thing: &Thing) -> (Reason, Option<Rule>) {
         let told = |(reason, ground): Refusal<'_>| {
             // Rules of keys are left out, so no key needs to be named for them.
             let rule = ground.rule(&rules.zone);
@@ -241,12 +253,12 @@ impl Side<'_> {
                 let of = rules.server(server.uid());
                 let named = of.filter(|of| of.resources.iter().any(|one| one.as_str() == &*thing.name));
                 let Some(of) = named else { return not_granted };
-                return judge::server(rules, keyed, of).err().map_or(not_granted, told);
+                return judge::server(rules, holder, of).err().map_or(not_granted, told);
             }
         };
         let offer = self.snapshot.offer(server.uid());
         let Some(candidate) = offer.and_then(|offer| offer.find(kind, &thing.name)) else { return unknown };
-        judge::definition(rules, keyed, candidate).err().map_or(not_granted, told)
+        judge::definition(rules, holder, candidate).err().map_or(not_granted, told)
     }
 }
 
@@ -260,12 +272,13 @@ struct Numbers {
 impl Pair<'_> {
     /// None where nothing differs.
     fn shift(&self, [old, new]: &[Side<'_>; 2], scope: &Scope, things: &mut Things) -> Option<Numbers> {
-        // Equal grants in the same zone, under the same rules for clients, differ only by the servers that differ.
+        // Equal grants in the same zone, under the same rules for clients and the same policies, differ only by the servers that differ.
         let equal = self.old.zip(self.new.ok()).is_some_and(|(before, after)| {
             before.access.zone == after.access.zone
                 && before.access.grants == after.access.grants
-                && before.keyed == after.keyed
-                && scope.same_clients
+                && before.holder.keyed == after.holder.keyed
+                && before.facts() == after.facts()
+                && scope.same_rules
         });
         if equal && scope.is_empty() {
             return None;
@@ -273,10 +286,11 @@ impl Pair<'_> {
         let rules_of = |side: &Side<'_>, held: Held<'_>, servers| {
             held.access.rules_about(side.snapshot, equal.then_some(servers))
         };
-        let before = self.old.map(|held| (rules_of(old, held, &scope.old), held.keyed));
-        let after = self.new.as_ref().ok().map(|held| (rules_of(new, *held, &scope.new), held.keyed));
-        let had = before.map(|(rules, keyed)| old.reached(&rules, keyed, things)).unwrap_or_default();
-        let has = after.as_ref().map(|(rules, keyed)| new.reached(rules, keyed, things)).unwrap_or_default();
+        let before = self.old.map(|held| (rules_of(old, held, &scope.old), held.holder));
+        let after = self.new.as_ref().ok().map(|held| (rules_of(new, *held, &scope.new), held.holder));
+        let had = before.map(|(rules, holder)| old.reached(&rules, holder, things)).unwrap_or_default();
+        let has =
+            after.as_ref().map(|(rules, holder)| new.reached(rules, *holder, things)).unwrap_or_default();
         let without = |these: &[u32], those: &[u32]| -> Vec<u32> {
             these.iter().copied().filter(|one| those.binary_search(one).is_err()).collect()
         };
@@ -286,9 +300,9 @@ impl Pair<'_> {
             .map(|number| {
                 let (reason, rule) = match (&after, &self.new) {
                     (_, Err((reason, _))) => (*reason, None),
-                    (Some((rules, keyed)), Ok(_)) => {
+                    (Some((rules, holder)), Ok(_)) => {
                         let thing = things.get(number);
-                        thing.map_or((Reason::ToolUnknown, None), |thing| new.refusal(rules, keyed, thing))
+                        thing.map_or((Reason::ToolUnknown, None), |thing| new.refusal(rules, *holder, thing))
                     }
                     (None, Ok(_)) => (Reason::ToolUnknown, None),
                 };

@@ -15,6 +15,7 @@ use crate::decide::judge::{Ground, Refusal};
 use crate::resource::{Name, Uid};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
+use crate::standpoint::Holder;
 use crate::view::EndpointRef;
 
 /// One key and what it reaches.
@@ -96,7 +97,7 @@ fn names(snapshot: &Snapshot, principal: &Principal) -> Names {
     for endpoint in std::iter::once(EndpointRef::All).chain(bundles).chain(servers) {
         let Some(view) = snapshot.view(&principal.access, endpoint) else { continue };
         let path = view.endpoint().to_string();
-        let asker = judge::asker(rules, view.place(), &principal.client_rules);
+        let asker = judge::asker(rules, view.place(), Holder::new(&rules.standpoints, principal));
         for kind in [DefinitionKind::Tool, DefinitionKind::Prompt] {
             for (name, definition) in view.permitted(kind, &asker, &mut judge::Anyhow) {
                 let key = (kind, definition.server.uid(), Arc::clone(&definition.name));
@@ -120,7 +121,7 @@ impl Look<'_> {
     fn server(&self, of: &ServerRules, reach: &mut KeyReach) {
         let offer = &of.offer;
         for candidate in offer.tools.iter().chain(&offer.prompts) {
-            let judged = judge::definition(self.rules, self.keyed(), candidate);
+            let judged = judge::definition(self.rules, self.holder(), candidate);
             let zone = &candidate.zone.entry.name;
             self.sort(reach, Thing::of(candidate), zone, judged, || self.endpoints(candidate));
         }
@@ -132,7 +133,7 @@ impl Look<'_> {
                 name: pattern.as_str().into(),
                 exposed: None,
             };
-            let judged = judge::server(self.rules, self.keyed(), of).map(|_| *at);
+            let judged = judge::server(self.rules, self.holder(), of).map(|_| *at);
             self.sort(reach, thing, &offer.server.entry.zone, judged, || {
                 let paths = ["/mcp".to_owned(), format!("/servers/{server}/mcp")];
                 paths.into_iter().map(|path| (path, pattern.as_str().into())).collect()
@@ -140,8 +141,8 @@ impl Look<'_> {
         }
     }
 
-    fn keyed(&self) -> &[u32] {
-        &self.principal.client_rules
+    fn holder(&self) -> Holder<'_> {
+        Holder::new(&self.rules.standpoints, self.principal)
     }
 
     fn endpoints(&self, candidate: &Candidate) -> Endpoints {

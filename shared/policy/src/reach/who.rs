@@ -82,7 +82,7 @@ impl Snapshot {
         };
         for group in group::of(self) {
             let rules = group.access.rules_about(self, Some(&only));
-            let judged = judge::definition(&rules, group.keyed, candidate);
+            let judged = judge::definition(&rules, group.holder, candidate);
             if let Err((Reason::ToolNotGranted, _)) = judged {
                 reach.not_granted += group.keys.len();
                 continue;

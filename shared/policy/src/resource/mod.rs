@@ -3,6 +3,7 @@
 //! Every struct refuses unknown fields. A field that the contract names and that nothing enforces yet is not here, so that
 //! it is refused; [`crate::document`] turns that into a sentence which says so.
 
+pub mod access_policy;
 pub mod approval_rule;
 pub mod bundle;
 pub mod client;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use access_policy::{AccessPolicySpec, PolicyMode};
 pub use approval_rule::{ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
 pub use bundle::{BundleMember, ToolBundleSpec};
 pub use client::{ClientMatch, ClientReach, ClientSpec, ProgramMatch, Reached};
@@ -71,6 +73,8 @@ pub enum Kind {
     ApprovalRule,
     /// [`ClientSpec`]
     Client,
+    /// [`AccessPolicySpec`]
+    AccessPolicy,
 }
 
 impl Kind {
@@ -86,6 +90,7 @@ impl Kind {
         Self::RoleBinding,
         Self::ApprovalRule,
         Self::Client,
+        Self::AccessPolicy,
     ];
 
     /// The kind as documents spell it.
@@ -102,6 +107,7 @@ impl Kind {
             Self::RoleBinding => "RoleBinding",
             Self::ApprovalRule => "ApprovalRule",
             Self::Client => "Client",
+            Self::AccessPolicy => "AccessPolicy",
         }
     }
 
@@ -119,6 +125,7 @@ impl Kind {
             Self::RoleBinding => "rolebindings",
             Self::ApprovalRule => "approvalrules",
             Self::Client => "clients",
+            Self::AccessPolicy => "policies",
         }
     }
 
@@ -178,6 +185,8 @@ pub enum Spec {
     ApprovalRule(Box<ApprovalRuleSpec>),
     /// A rule for AI applications.
     Client(Box<ClientSpec>),
+    /// A condition beyond grants.
+    AccessPolicy(AccessPolicySpec),
 }
 
 impl Spec {
@@ -195,6 +204,7 @@ impl Spec {
             Self::RoleBinding(_) => Kind::RoleBinding,
             Self::ApprovalRule(_) => Kind::ApprovalRule,
             Self::Client(_) => Kind::Client,
+            Self::AccessPolicy(_) => Kind::AccessPolicy,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Hosting {
     }
 }
 
-/// Descriptive.
+/// Descriptive, and read by conditions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -118,6 +118,18 @@ pub enum Environment {
     Stage,
     #[default]
     Prod,
+}
+
+impl Environment {
+    /// As documents spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Stage => "stage",
+            Self::Prod => "prod",
+        }
+    }
 }
 
 /// Descriptive.
@@ -129,6 +141,18 @@ pub enum Tier {
     Silver,
     #[default]
     Bronze,
+}
+
+impl Tier {
+    /// As documents spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gold => "gold",
+            Self::Silver => "silver",
+            Self::Bronze => "bronze",
+        }
+    }
 }
 
 /// Who answers for a server. Descriptive.

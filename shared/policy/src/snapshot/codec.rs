@@ -80,7 +80,7 @@ pub fn encode_all(entries: &[Entry]) -> (Vec<EncodedEntry>, Fingerprint) {
 impl Entry {
     /// Every kind, in the order of the wire.
     pub const KINDS: &[&'static str] =
-        &["zone", "customer", "team", "server", "tool", "prompt", "bundle", "key", "client"];
+        &["zone", "customer", "team", "server", "tool", "prompt", "bundle", "key", "client", "policy"];
 
     /// Its kind.
     #[must_use]
@@ -95,6 +95,7 @@ impl Entry {
             Self::Bundle(_) => "bundle",
             Self::Key(_) => "key",
             Self::Client(_) => "client",
+            Self::Policy(_) => "policy",
         }
     }
 
@@ -110,6 +111,7 @@ impl Entry {
             Self::Bundle(entry) => entry.uid.to_string(),
             Self::Key(entry) => entry.uid.to_string(),
             Self::Client(entry) => entry.uid.to_string(),
+            Self::Policy(entry) => entry.uid.to_string(),
         }
     }
 
@@ -125,6 +127,7 @@ impl Entry {
             Self::Bundle(entry) => canonical(entry),
             Self::Key(entry) => canonical(&**entry),
             Self::Client(entry) => canonical(&**entry),
+            Self::Policy(entry) => canonical(entry),
         }
     }
 
@@ -143,6 +146,7 @@ impl Entry {
             "bundle" => read("bundle", body).map(Self::Bundle),
             "key" => read("key", body).map(Self::Key),
             "client" => read("client", body).map(Self::Client),
+            "policy" => read("policy", body).map(Self::Policy),
             _ => Err(EntryError::UnknownKind(kind.chars().take(40).collect())),
         }
     }

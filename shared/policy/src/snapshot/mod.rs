@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 
 use crate::circumstances::Era;
 use crate::resource::{
-    AuditMode, Auth, BundleMember, ClientSpec, Environment, Grant, Hosting, Limits, Name, Network,
-    PrincipalSpec, Tier, Transport, Uid,
+    AccessPolicySpec, AuditMode, Auth, BundleMember, ClientSpec, Environment, Grant, Hosting, Limits, Name,
+    Network, PrincipalSpec, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -59,6 +59,7 @@ pub enum Entry {
     Bundle(BundleEntry),
     Key(Box<KeyEntry>),
     Client(Box<ClientEntry>),
+    Policy(PolicyEntry),
 }
 
 /// A trust zone.
@@ -274,6 +275,18 @@ pub struct ClientEntry {
     pub name: Name,
     /// Whom it means, and what they may or may not reach.
     pub spec: ClientSpec,
+}
+
+/// A condition beyond grants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyEntry {
+    /// Immutable id.
+    pub uid: Uid,
+    /// Name.
+    pub name: Name,
+    /// What it says, and whether it decides.
+    pub spec: AccessPolicySpec,
 }
 
 /// One secret of a key: its hash only.

@@ -16,14 +16,15 @@ pub(super) struct Scope {
     pub(super) new: HashSet<Uid>,
     /// The servers that differ in themselves, both sides; in the order of their names.
     pub(super) changed: Vec<(Option<Arc<Offer>>, Option<Arc<Offer>>)>,
-    /// Whether the rules for clients are the same in both.
-    pub(super) same_clients: bool,
+    /// Whether the rules for clients and the policies are the same in both.
+    pub(super) same_rules: bool,
 }
 
 impl Scope {
     pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Self {
-        let same_clients = old.standpoints.clients == new.standpoints.clients;
-        let mut scope = Self { old: HashSet::new(), new: HashSet::new(), changed: Vec::new(), same_clients };
+        let same_rules = old.standpoints.clients == new.standpoints.clients
+            && old.standpoints.conditions.same(&new.standpoints.conditions);
+        let mut scope = Self { old: HashSet::new(), new: HashSet::new(), changed: Vec::new(), same_rules };
         let by_name = |snapshot: &Snapshot, name: &Name| {
             snapshot.server(name.as_str()).and_then(|s| snapshot.offer(s.uid())).cloned()
         };
@@ -94,6 +95,7 @@ fn same_definition(a: &Candidate, b: &Candidate) -> bool {
     a.name == b.name
         && a.exposed == b.exposed
         && a.refused_class == b.refused_class
+        && a.data_classes == b.data_classes
         && a.zone.entry == b.zone.entry
         && DefinitionStanding::of(&a.state) == DefinitionStanding::of(&b.state)
 }
