@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 
 use crate::args::{ApprovalsCommand, AskArgs, DecideArgs, ServerArgs, TargetArgs};
 use crate::client::Client;
+use crate::commands::resources::{change_json, field_line};
 use crate::failure::Failure;
-use crate::output::{self, table::table, time};
+use crate::output::{
+    self,
+    table::{printable, table},
+    time,
+};
 
 pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
     match command {
@@ -29,6 +34,9 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
         ApprovalsCommand::Show { id, ask: AskArgs { output, server } } => {
             let client = Client::connect(&server).await?;
             let reply = client.approvals().get_approval(api::GetApprovalRequest { id }).await?.into_inner();
+            if let Some(approval) = reply.approval.as_ref().filter(|one| one.kind == "proposal") {
+                return show_proposal(approval, &reply.proposed_changes, output.output);
+            }
             let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
             let mut value = approval_json(&reply.approval.unwrap_or_default());
             if let Some(value) = value.as_object_mut() {
@@ -39,6 +47,31 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
             output::print(output.output, &value, || text)
         }
     }
+}
+
+/// A proposal: what it would change, field by field, and who has to agree.
+fn show_proposal(
+    approval: &api::Approval,
+    changes: &[api::Change],
+    format: crate::args::Format,
+) -> Result<(), Failure> {
+    let mut value = approval_json(approval);
+    if let Some(value) = value.as_object_mut() {
+        value.insert("changes".to_owned(), changes.iter().map(change_json).collect::<Vec<_>>().into());
+    }
+    output::print(format, &value, || {
+        let mut lines = vec![approvals_table(std::slice::from_ref(approval)), String::new()];
+        let why = match approval.proposed_message.as_str() {
+            "" => String::new(),
+            message => format!(": {message}"),
+        };
+        lines.push(printable(format!("proposed by {}{why}", approval.proposed_by)));
+        for change in changes {
+            lines.push(printable(format!("{}/{}", change.kind, change.name)));
+            lines.extend(change.fields.iter().map(field_line).map(printable));
+        }
+        lines.join("\n")
+    })
 }
 
 pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failure> {
@@ -93,6 +126,10 @@ fn approval_json(approval: &api::Approval) -> Value {
         value.insert("decidedBy".to_owned(), approval.decided_by.clone().into());
         value.insert("decided".to_owned(), time::rfc3339(approval.decided_unix_ms).into());
         value.insert("message".to_owned(), approval.message.clone().into());
+    }
+    if let (Some(value), false) = (value.as_object_mut(), approval.proposed_by.is_empty()) {
+        value.insert("proposedBy".to_owned(), approval.proposed_by.clone().into());
+        value.insert("proposedMessage".to_owned(), approval.proposed_message.clone().into());
     }
     if let (Some(value), false) = (value.as_object_mut(), approval.rule.is_empty()) {
         value.insert("rule".to_owned(), approval.rule.clone().into());

@@ -57,13 +57,21 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
         "keys": reply.keys.iter().map(key_json).collect::<Vec<_>>(),
         "warnings": reply.warnings.iter().map(problem_line).collect::<Vec<_>>(),
     });
+    if let (Some(value), Some(proposed)) = (value.as_object_mut(), &reply.proposal) {
+        value.insert("proposal".to_owned(), proposed_json(proposed));
+    }
     if let (Some(value), Value::Object(_)) = (value.as_object_mut(), &effect) {
         value.insert("effect".to_owned(), effect.clone());
     }
     output::print(format, &value, || {
         let mut lines = Vec::new();
         for change in &reply.changes {
-            lines.push(format!("{}/{} {}", change.kind, change.name, verb(change, dry_run)));
+            lines.push(format!(
+                "{}/{} {}",
+                change.kind,
+                change.name,
+                verb(change, dry_run || reply.proposal.is_some())
+            ));
             if dry_run {
                 lines.extend(change.fields.iter().map(field_line));
             }
@@ -77,6 +85,7 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
         if dry_run && reply.changes.iter().all(|change| change.change() == api::ChangeKind::Unchanged) {
             lines.push("nothing would change".to_owned());
         }
+        lines.extend(reply.proposal.as_ref().map(proposed_line));
         let told = effect::lines(&effect);
         if !told.is_empty() {
             lines.push(String::new());
@@ -84,6 +93,28 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
         }
         lines.join("\n")
     })
+}
+
+fn proposed_json(proposed: &api::Proposed) -> Value {
+    json!({
+        "id": proposed.id,
+        "changes": proposed.changes,
+        "rules": proposed.rules,
+        "approvers": proposed.approvers,
+        "required": proposed.required,
+    })
+}
+
+/// What the author is told of a change that is not in force.
+fn proposed_line(proposed: &api::Proposed) -> String {
+    let api::Proposed { id, changes, rules, approvers, required } = proposed;
+    let who = format!("{required} of {}", approvers.join(", "));
+    let why = format!("{} needs approval by {who} (ApprovalRule/{})", changes.join(", "), rules.join(", "));
+    if id.is_empty() {
+        format!("{why}: applied, it would be kept as a proposal and not be in force")
+    } else {
+        format!("not in force: {why}; it waits as {id}, to be looked at with `approvals show {id}`")
+    }
 }
 
 fn verb(change: &api::Change, dry_run: bool) -> &'static str {
@@ -98,7 +129,7 @@ fn verb(change: &api::Change, dry_run: bool) -> &'static str {
     }
 }
 
-fn field_line(field: &api::FieldChange) -> String {
+pub(crate) fn field_line(field: &api::FieldChange) -> String {
     let or_none = |text: &str| if text.is_empty() { "(none)".to_owned() } else { text.to_owned() };
     format!("  {}: {} -> {}", field.path, or_none(&field.before), or_none(&field.after))
 }
@@ -107,7 +138,7 @@ pub(crate) fn key_json(key: &api::NewKey) -> Value {
     json!({ "name": key.name, "uid": key.uid, "secret": key.secret })
 }
 
-fn change_json(change: &api::Change) -> Value {
+pub(crate) fn change_json(change: &api::Change) -> Value {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
     json!({
         "change": change.change().as_str_name().trim_start_matches("CHANGE_KIND_").to_ascii_lowercase(),
@@ -217,11 +248,9 @@ pub(crate) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
     let client = Client::connect(&args.server).await?;
     let kind = kind.as_str().to_owned();
     let line = format!("{kind}/{} deleted", args.name);
-    client
-        .resources()
-        .delete(api::DeleteRequest { kind, name: args.name, message: args.why.message })
-        .await?;
-    output::line(&line)
+    let request = api::DeleteRequest { kind, name: args.name, message: args.why.message };
+    let proposal = client.resources().delete(request).await?.into_inner().proposal;
+    output::line(&proposal.as_ref().map_or(line, proposed_line))
 }
 
 fn history_json(entry: &api::HistoryEntry) -> Value {

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use portcullis_policy::document::Problem;
+use portcullis_policy::resource::Kind;
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::approvals_server::{self, ApprovalsServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
 use super::authn::{actor, author};
+use super::resources::change_to_proto;
 use super::status::with_problems;
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
+use crate::governance::Actor;
 use crate::publish::Publisher;
+use crate::registry::{ID_PREFIX, Proposal, Registry, ResourceChange};
 
 /// How long an answer waits for the snapshot that holds the decision. The decision itself is stored by then.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
@@ -20,14 +24,15 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct ApprovalsService {
     approvals: Approvals,
+    registry: Registry,
     publisher: Publisher,
 }
 
 impl ApprovalsService {
     /// Decides with these approvals; answers when what was decided is published.
     #[must_use]
-    pub fn new(approvals: Approvals, publisher: Publisher) -> Self {
-        Self { approvals, publisher }
+    pub fn new(approvals: Approvals, registry: Registry, publisher: Publisher) -> Self {
+        Self { approvals, registry, publisher }
     }
 
     /// The service as a server takes it.
@@ -46,10 +51,11 @@ impl approvals_server::Approvals for ApprovalsService {
         author(&request)?;
         let request = request.into_inner();
         let filter = ApprovalFilter { server: given(request.server), all: request.all };
-        let approvals = self.approvals.list(&filter)?;
-        Ok(Response::new(proto::ListApprovalsResponse {
-            approvals: approvals.into_iter().map(to_proto).collect(),
-        }))
+        let of_server = |one: &proto::Approval| filter.server.as_ref().is_none_or(|name| one.server == *name);
+        let proposals = self.registry.proposals(filter.all).into_iter().map(proposal_to_proto);
+        let definitions = self.approvals.list(&filter)?;
+        let approvals = proposals.filter(of_server).chain(definitions.into_iter().map(to_proto)).collect();
+        Ok(Response::new(proto::ListApprovalsResponse { approvals }))
     }
 
     async fn get_approval(
@@ -57,11 +63,24 @@ impl approvals_server::Approvals for ApprovalsService {
         request: Request<proto::GetApprovalRequest>,
     ) -> Result<Response<proto::GetApprovalResponse>, Status> {
         author(&request)?;
-        let detail = self.approvals.get(&request.into_inner().id)?;
+        let id = request.into_inner().id;
+        if id.starts_with(ID_PREFIX) {
+            let mut proposal = self.registry.proposal(&id)?;
+            let changes = std::mem::take(&mut proposal.changes);
+            let approval = Some(described(proposal, &changes));
+            let proposed_changes = changes.into_iter().map(change_to_proto).collect();
+            return Ok(Response::new(proto::GetApprovalResponse {
+                approval,
+                proposed_changes,
+                ..proto::GetApprovalResponse::default()
+            }));
+        }
+        let detail = self.approvals.get(&id)?;
         Ok(Response::new(proto::GetApprovalResponse {
             approval: Some(to_proto(detail.approval)),
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
+            proposed_changes: Vec::new(),
         }))
     }
 
@@ -71,6 +90,9 @@ impl approvals_server::Approvals for ApprovalsService {
     ) -> Result<Response<proto::DecideResponse>, Status> {
         let by = actor(&request)?;
         let request = request.into_inner();
+        if request.ids.iter().any(|id| id.starts_with(ID_PREFIX)) {
+            return self.decide_proposal(&by, request).await;
+        }
         let selection = match (request.ids.is_empty(), request.all_pending) {
             (false, false) if request.server.is_empty() => Selection::Ids(request.ids),
             (true, true) => Selection::AllPending { server: given(request.server) },
@@ -93,9 +115,32 @@ impl approvals_server::Approvals for ApprovalsService {
         request: Request<proto::ReopenRequest>,
     ) -> Result<Response<proto::ReopenResponse>, Status> {
         let by = actor(&request)?;
-        let (approvals, version) = self.approvals.reopen(&by, &request.into_inner().ids).await?;
+        let ids = request.into_inner().ids;
+        if ids.iter().any(|id| id.starts_with(ID_PREFIX)) {
+            return Err(Status::invalid_argument(
+                "a proposal is not opened again: propose it anew, by applying it",
+            ));
+        }
+        let (approvals, version) = self.approvals.reopen(&by, &ids).await?;
         let approvals = approvals.into_iter().map(to_proto).collect();
         Ok(Response::new(proto::ReopenResponse { approvals, version }))
+    }
+}
+
+impl ApprovalsService {
+    /// A proposal changes what is in force for everybody: each is decided by itself.
+    async fn decide_proposal(
+        &self,
+        by: &Actor,
+        request: proto::DecideRequest,
+    ) -> Result<Response<proto::DecideResponse>, Status> {
+        let [id] = request.ids.as_slice() else {
+            return Err(Status::invalid_argument("a proposal is decided by itself: name one id"));
+        };
+        let decided = self.registry.decide_proposal(by, id, request.approve, &request.message).await;
+        let (proposal, version) = decided?;
+        let _ = timeout(PUBLISH_WAIT, self.publisher.reached(version)).await;
+        Ok(Response::new(proto::DecideResponse { approvals: vec![proposal_to_proto(proposal)], version }))
     }
 }
 
@@ -122,6 +167,48 @@ impl From<ApprovalError> for Status {
             ApprovalError::Busy => Self::aborted(message),
             ApprovalError::Unavailable(_) => Self::unavailable(message),
         }
+    }
+}
+
+fn proposal_to_proto(mut proposal: Proposal) -> proto::Approval {
+    let changes = std::mem::take(&mut proposal.changes);
+    described(proposal, &changes)
+}
+
+/// A proposal among the approvals: what it changes stands where a definition's name does.
+fn described(proposal: Proposal, changes: &[ResourceChange]) -> proto::Approval {
+    let name = match changes {
+        [] => String::new(),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            format!("{}/{}{more}", first.kind, first.name)
+        }
+    };
+    let server = match changes {
+        [only] if only.kind == Kind::McpServer.as_str() => only.name.clone(),
+        _ => String::new(),
+    };
+    let verdict = proposal.verdict.unwrap_or_default();
+    let classes: Vec<&str> = proposal.needs.classes.iter().map(|class| class.as_str()).collect();
+    proto::Approval {
+        id: proposal.id,
+        kind: "proposal".to_owned(),
+        server,
+        name,
+        change: classes.join(","),
+        state: proposal.state.to_owned(),
+        fingerprint: proposal.fingerprint.to_string(),
+        opened_unix_ms: proposal.created_unix_ms,
+        decided_by: verdict.by,
+        decided_unix_ms: verdict.unix_ms,
+        message: verdict.message,
+        rule: proposal.needs.rules.join(","),
+        required: proposal.needs.required,
+        approvers: proposal.needs.approvers,
+        approved_by: proposal.approved_by,
+        expires_unix_ms: proposal.expires_unix_ms,
+        proposed_by: proposal.author,
+        proposed_message: proposal.message,
     }
 }
 

@@ -102,12 +102,13 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
     let authn = Authn::new(Arc::clone(&parts.store), parts.clock.clone(), parts.planes.refusals().clone());
     let access = AccessServer::new(access::AccessService(parts.admin_tokens));
     let access = access.max_decoding_message_size(MAX_REQUEST_BYTES);
-    let resources = resources::ResourcesService::new(parts.registry, parts.shutdown);
+    let resources = resources::ResourcesService::new(parts.registry.clone(), parts.shutdown);
     let resources = ResourcesServer::new(resources)
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
         .max_encoding_message_size(MAX_ANSWER_BYTES);
     let keys = KeysServer::new(keys::KeysService(parts.keys)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let approvals = ApprovalsService::new(parts.approvals, parts.publisher.clone()).into_server();
+    let approvals =
+        ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
     let reach = reach::ReachService::new(parts.publisher.clone(), parts.clock.clone());

@@ -17,8 +17,8 @@ use super::authn::actor;
 use super::status::problem_to_proto;
 use crate::objects::NewKey;
 use crate::registry::{
-    Applied, ApplyInput, ChangeKind, HistoryQuery, Registry, RegistryError, ResourceChange, RollbackInput,
-    View,
+    Applied, ApplyInput, ChangeKind, HistoryQuery, Proposed, Registry, RegistryError, ResourceChange,
+    RollbackInput, View,
 };
 
 /// Messages that wait for a slow reader of a watch; then the watch waits, and skips what changed meanwhile.
@@ -103,9 +103,10 @@ impl Resources for ResourcesService {
     ) -> Result<Response<proto::DeleteResponse>, Status> {
         let by = actor(&request)?;
         let request = request.into_inner();
-        let version =
+        let deleted =
             self.registry.delete(kind(&request.kind)?, &request.name, &by, &request.message).await?;
-        Ok(Response::new(proto::DeleteResponse { version }))
+        let proposal = deleted.proposed.map(proposed_to_proto);
+        Ok(Response::new(proto::DeleteResponse { version: deleted.version, proposal }))
     }
 
     async fn rollback(
@@ -220,6 +221,7 @@ fn applied_to_proto(applied: Applied) -> Result<proto::ApplyResponse, Status> {
         changes: applied.changes.into_iter().map(change_to_proto).collect(),
         keys: applied.keys.into_iter().map(key_to_proto).collect(),
         warnings: applied.warnings.iter().map(problem_to_proto).collect(),
+        proposal: applied.proposed.map(proposed_to_proto),
         effect_json: effect.map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default(),
     })
 }
@@ -239,6 +241,16 @@ fn view_to_proto(view: View) -> proto::Resource {
     }
 }
 
+fn proposed_to_proto(proposed: Proposed) -> proto::Proposed {
+    proto::Proposed {
+        id: proposed.id,
+        changes: proposed.classes.iter().map(|class| class.as_str().to_owned()).collect(),
+        rules: proposed.rules,
+        approvers: proposed.approvers,
+        required: proposed.required,
+    }
+}
+
 const fn change_kind(change: ChangeKind) -> proto::ChangeKind {
     match change {
         ChangeKind::Created => proto::ChangeKind::Created,
@@ -248,7 +260,7 @@ const fn change_kind(change: ChangeKind) -> proto::ChangeKind {
     }
 }
 
-fn change_to_proto(change: ResourceChange) -> proto::Change {
+pub(super) fn change_to_proto(change: ResourceChange) -> proto::Change {
     let fields = change.fields.into_iter().map(|field| proto::FieldChange {
         path: field.path,
         before: field.before.unwrap_or_default(),

@@ -8,6 +8,7 @@ mod access;
 mod actor;
 mod authorship;
 mod identity;
+mod opening;
 mod rights;
 mod rules;
 mod tokens;
@@ -20,4 +21,6 @@ pub use tokens::{AdminTokenInfo, AdminTokens, MAX_ADMIN_TOKENS, NewAdminToken, T
 
 pub(crate) use access::{Touched, authorise};
 pub(crate) use authorship::{AUTHORSHIP, authors, with_authors};
+pub(crate) use identity::person_of;
+pub(crate) use opening::governed;
 pub(crate) use rules::{Ballot, Matter, Rule, Rulebook};

@@ -8,12 +8,13 @@ use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::{self, Located, Problem, SourceFile};
 use portcullis_policy::resource::{Kind, Name, Right, Spec, Uid};
 
+use super::proposals::{self, Proposed};
 use super::references::{label, secret};
 use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
 use crate::catalog;
-use crate::governance::{Actor, Touched, authorise, with_authors};
+use crate::governance::{Actor, Rulebook, Touched, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Op, State};
@@ -48,6 +49,7 @@ struct Answer {
     changes: Vec<ResourceChange>,
     keys: Vec<NewKey>,
     warnings: Vec<Problem>,
+    proposed: Option<Proposed>,
 }
 
 pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Applied, RegistryError> {
@@ -58,6 +60,7 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
     let clock = registry.clock.clone();
     let (dry_run, only_new) = (input.dry_run, input.only_new_key.is_some());
     let (by, author) = (input.by.clone(), input.by.author().to_owned());
+    let said = message.clone();
     let decide = move |state: &State, parsed: &mut Parsed| {
         if only_new
             && let Some(key) = judged.iter().map(|document| &document.resource).find(|key| exists(state, key))
@@ -70,9 +73,16 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         if !dry_run {
             let write = if only_new { Right::KeysWrite } else { Right::ResourcesWrite };
             authorise(state, &by, write, &touched(state, &decision.ops), now)?;
+        }
+        let touched = touched(state, &decision.ops);
+        let mut needed = proposals::needs(state, &Rulebook::of(state), &touched);
+        if let (Some(needed), false) = (&mut needed, dry_run) {
+            decision.ops = proposals::keep(state, &touched, needed, by.author(), &said, now)?;
+        } else {
             let beside = with_authors(state, &decision.ops, by.author());
             decision.ops.extend(beside);
         }
+        decision.answer.proposed = needed;
         Ok(decision)
     };
     let refused = |error| match error {
@@ -87,7 +97,8 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
             registry.publisher.transact(&author, &message, decide).await.map_err(refused)?;
         (version, answer, None)
     };
-    Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings, effect })
+    let Answer { changes, keys, warnings, proposed } = answer;
+    Ok(Applied { version, changes, keys, warnings, effect, proposed })
 }
 
 /// The resources that operations change.
@@ -106,7 +117,7 @@ pub(super) fn touched<'a>(state: &'a State, ops: &'a [Op]) -> Vec<Touched<'a>> {
 }
 
 /// Reads the documents, on a thread that may take its time: there may be many megabytes of them.
-async fn parse(
+pub(super) async fn parse(
     files: Vec<(String, String)>,
     only_new_key: Option<Name>,
 ) -> Result<Arc<[Located]>, RegistryError> {
@@ -197,7 +208,18 @@ fn decide(
         changes.push(steps.step(document)?);
     }
     let Steps { ops, keys, .. } = steps;
-    Ok(Decision { ops, answer: Answer { changes, keys, warnings: warned }, dry_run })
+    Ok(Decision { ops, answer: Answer { changes, keys, warnings: warned, proposed: None }, dry_run })
+}
+
+/// The operations of documents that a proposal holds, judged as those of an apply.
+pub(super) fn judge(
+    state: &State,
+    parsed: &mut Parsed,
+    documents: &[Located],
+    now_unix_ms: u64,
+) -> Result<Vec<Op>, RegistryError> {
+    // Secrets that are not set are only warned about.
+    Ok(decide(state, parsed, documents, &[], now_unix_ms, false)?.ops)
 }
 
 /// Documents become operations.

@@ -9,6 +9,7 @@ mod effect;
 mod error;
 mod given;
 mod history;
+mod proposals;
 mod references;
 mod remove;
 mod rollback;
@@ -33,6 +34,7 @@ pub use apply::ApplyInput;
 pub use diff::FieldChange;
 pub use error::RegistryError;
 pub use history::{HistoryEntry, HistoryQuery};
+pub use proposals::{ID_PREFIX, MAX_WAITING, PROPOSAL, Proposal, Proposed};
 pub(crate) use references::listing;
 pub use rollback::RollbackInput;
 pub use view::View;
@@ -84,8 +86,19 @@ pub struct Applied {
     pub keys: Vec<NewKey>,
     /// What is accepted and worth a second look.
     pub warnings: Vec<Problem>,
+    /// Where the whole change needs approval: nothing of it is in force, and it waits as this proposal.
+    pub proposed: Option<Proposed>,
     /// Of a dry run: who would gain and lose what.
     pub effect: Option<Difference>,
+}
+
+/// What a delete did.
+#[derive(Debug)]
+pub struct Deleted {
+    /// The store's version after it.
+    pub version: u64,
+    /// Where it needs approval: nothing is deleted, and it waits as this proposal.
+    pub proposed: Option<Proposed>,
 }
 
 /// The registry. Cheap to clone.
@@ -135,7 +148,7 @@ impl Registry {
         name: &str,
         by: &Actor,
         message: &str,
-    ) -> Result<u64, RegistryError> {
+    ) -> Result<Deleted, RegistryError> {
         remove::remove(self, kind, name, by, message).await
     }
 
@@ -145,6 +158,35 @@ impl Registry {
     /// [`RegistryError::Invalid`] with each reference that can no longer be satisfied; [`RegistryError::NotFound`].
     pub async fn rollback(&self, input: RollbackInput) -> Result<Applied, RegistryError> {
         rollback::rollback(self, input).await
+    }
+
+    /// The proposals, those that wait first; decided ones only where `all` are asked for.
+    #[must_use]
+    pub fn proposals(&self, all: bool) -> Vec<Proposal> {
+        proposals::list(self, all)
+    }
+
+    /// One proposal.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub fn proposal(&self, id: &str) -> Result<Proposal, RegistryError> {
+        proposals::get(self, id)
+    }
+
+    /// Approves or denies a proposal. The last approval that it takes makes the change, in the same transaction.
+    ///
+    /// # Errors
+    /// [`RegistryError::Refused`] where it does not count, or what it is about changed meanwhile; [`RegistryError::Denied`];
+    /// all that an apply may refuse.
+    pub async fn decide_proposal(
+        &self,
+        by: &Actor,
+        id: &str,
+        approve: bool,
+        message: &str,
+    ) -> Result<(Proposal, u64), RegistryError> {
+        proposals::decide(self, by, id, approve, message).await
     }
 
     /// One resource, with who refers to it.

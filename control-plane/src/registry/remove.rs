@@ -6,9 +6,9 @@ use portcullis_policy::snapshot::default_zone_name;
 use super::apply::touched;
 use super::references::listing;
 use super::view::referrers;
-use super::{Registry, RegistryError};
+use super::{Deleted, Registry, RegistryError, proposals};
 use crate::catalog;
-use crate::governance::{Actor, authorise, with_authors};
+use crate::governance::{Actor, Rulebook, authorise, with_authors};
 use crate::objects::KEY_MATERIAL;
 use crate::publish::Decision;
 use crate::store::{Op, State};
@@ -19,23 +19,30 @@ pub(super) async fn remove(
     name: &str,
     by: &Actor,
     message: &str,
-) -> Result<u64, RegistryError> {
+) -> Result<Deleted, RegistryError> {
     let message = Registry::message(message)?;
     let message = if message.is_empty() { format!("delete {kind} {name}") } else { message.to_owned() };
     let name: Name = name.parse().map_err(|_| RegistryError::NotFound(format!("{kind}/{name}")))?;
-    let (by, clock) = (by.clone(), registry.clock.clone());
+    let (by, clock, said) = (by.clone(), registry.clock.clone(), message.clone());
     let author = by.author().to_owned();
     let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
         let mut ops = ops(state, kind, &name)?;
         authorise(state, &by, Right::ResourcesWrite, &touched(state, &ops), clock.now_unix_ms())?;
-        ops.extend(with_authors(state, &ops, by.author()));
-        Ok(Decision { ops, answer: (), dry_run: false })
+        let touched = touched(state, &ops);
+        let mut needed = proposals::needs(state, &Rulebook::of(state), &touched);
+        if let Some(needed) = &mut needed {
+            ops = proposals::keep(state, &touched, needed, by.author(), &said, clock.now_unix_ms())?;
+        } else {
+            let beside = with_authors(state, &ops, by.author());
+            ops.extend(beside);
+        }
+        Ok(Decision { ops, answer: needed, dry_run: false })
     };
-    let (version, ()) = registry.publisher.transact(&author, &message, decide).await?;
-    Ok(version)
+    let (version, proposed) = registry.publisher.transact(&author, &message, decide).await?;
+    Ok(Deleted { version, proposed })
 }
 
-fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError> {
+pub(super) fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError> {
     let is_default_zone = kind == Kind::TrustZone && *name == default_zone_name();
     let Some(object) = state.get(kind.as_str(), name.as_str()) else {
         return Err(if is_default_zone {

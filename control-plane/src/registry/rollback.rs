@@ -17,9 +17,9 @@ use serde_json::Value;
 use super::apply::touched;
 use super::references::{label, secret};
 use super::remove::companions;
-use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect};
+use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect, proposals};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
-use crate::governance::{Actor, authorise, with_authors};
+use crate::governance::{Actor, Rulebook, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Object, Op, State};
@@ -69,6 +69,16 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
             if !dry_run {
                 let touched = touched(state, &decision.ops);
                 authorise(state, &by, Right::ResourcesWrite, &touched, clock.now_unix_ms())?;
+                // It takes back more than documents, and so cannot wait as a proposal.
+                if let Some(needed) = proposals::needs(state, &Rulebook::of(state), &touched) {
+                    let classes: Vec<&str> = needed.classes.iter().map(|class| class.as_str()).collect();
+                    return Err(RegistryError::Refused(format!(
+                        "this rollback needs approval ({}, ApprovalRule/{}): apply the documents that it is about, which keeps \
+                         them as a proposal, and roll back the rest when that is approved",
+                        classes.join(", "),
+                        needed.rules.join(", ")
+                    )));
+                }
                 let beside = with_authors(state, &decision.ops, by.author());
                 decision.ops.extend(beside);
             }
@@ -95,7 +105,7 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
             Err(RegistryError::Busy) => {}
             Err(error) => return Err(error),
             Ok((version, Answer { changes, keys }, effect)) => {
-                return Ok(Applied { version, changes, keys, warnings: Vec::new(), effect });
+                return Ok(Applied { version, changes, keys, warnings: Vec::new(), effect, proposed: None });
             }
         }
     }
