@@ -12,6 +12,7 @@ use super::authn::author;
 use super::status::with_problems;
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
 use crate::publish::Publisher;
+use crate::review::Severity;
 
 /// How long an answer waits for the snapshot that holds the decision. The decision itself is stored by then.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
@@ -58,10 +59,12 @@ impl approvals_server::Approvals for ApprovalsService {
     ) -> Result<Response<proto::GetApprovalResponse>, Status> {
         author(&request)?;
         let detail = self.approvals.get(&request.into_inner().id)?;
+        let review_json = detail.review.as_ref().map(serde_json::to_string).transpose();
         Ok(Response::new(proto::GetApprovalResponse {
             approval: Some(to_proto(detail.approval)),
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
+            review_json: review_json.map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default(),
         }))
     }
 
@@ -132,5 +135,9 @@ fn to_proto(approval: Approval) -> proto::Approval {
         decided_by: verdict.by,
         decided_unix_ms: verdict.unix_ms,
         message: verdict.message,
+        risk: approval.risk.map(|risk| proto::Risk {
+            highest: risk.highest.map_or("", Severity::as_str).to_owned(),
+            findings: u32::try_from(risk.findings).unwrap_or(u32::MAX),
+        }),
     }
 }

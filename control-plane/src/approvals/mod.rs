@@ -12,8 +12,9 @@ use portcullis_policy::resource::Kind;
 use portcullis_seal::Fingerprint;
 use serde::Serialize;
 
-use crate::catalog::{DefinitionKind, Verdict, write_definition};
+use crate::catalog::{DefinitionKind, Verdict, names, write_definition};
 use crate::clock::Clock;
+use crate::review::{Review, Risk};
 use crate::store::{CommitError, State, Store, TransactError, transact};
 
 use find::{Candidate, Meaning};
@@ -89,6 +90,8 @@ pub struct Approval {
     pub opened_unix_ms: u64,
     /// Who decided, when and why; absent while it waits.
     pub verdict: Option<Verdict>,
+    /// What the review found when it was seen first; absent where nobody looked, and of what is offered no longer.
+    pub risk: Option<Risk>,
 }
 
 /// One approval with its definitions.
@@ -100,6 +103,9 @@ pub struct ApprovalDetail {
     pub definition: Option<String>,
     /// What is approved now, in canonical JSON.
     pub approved_definition: Option<String>,
+    /// What a person reads before deciding: of what is offered against what is approved; where these are the same, or one of
+    /// them is not there, of the one that is. `None` where neither is.
+    pub review: Option<Review>,
 }
 
 /// Which approvals to list.
@@ -227,6 +233,7 @@ impl Approvals {
                             .approved
                             .as_ref()
                             .map(|approved| approved.definition.clone()),
+                        review: candidate.review(&names(&state)),
                         approval,
                     }),
                 };

@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 
 use super::definition::{DEFINITION, DefinitionKind, Standing, StoredDefinition};
 use super::observation::OBSERVATION;
-use super::offer::Offer;
+use super::offer::{Offer, Sighting};
 use super::server;
 use crate::store::{Object, Op, State};
 
@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub left: usize,
     /// How many definitions changed and wait for the server's allowance.
     pub withheld: usize,
+    /// How many definitions the review has to look at before they can be taken in.
+    pub unseen: usize,
     /// How many definitions are new, changed in what is offered, and gone.
     pub counts: (usize, usize, usize),
 }
@@ -68,11 +70,11 @@ pub(super) fn reconcile(
 ) -> Result<Batch, NoServer> {
     let rules =
         server::by_uid(state, &offer.server).and_then(|object| server::rules(object)).ok_or(NoServer)?;
-    let mut changes = compare(state, offer, &rules, now_unix_ms);
+    let (mut changes, unseen) = compare(state, offer, &rules, now_unix_ms);
     forget_oldest(state, offer, &mut changes);
     changes.sort_by_key(|change| !change.urgent);
 
-    let mut batch = Batch::default();
+    let mut batch = Batch { unseen, ..Batch::default() };
     observation(state, offer, &mut batch);
     for change in changes {
         if !change.urgent && batch.cost.saturating_add(change.cost) > allowance {
@@ -92,9 +94,14 @@ pub(super) fn reconcile(
     Ok(batch)
 }
 
-fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) -> Vec<Change> {
+/// What changes, and how much of it the review has to look at first.
+fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) -> (Vec<Change>, usize) {
     let mut known = BTreeSet::new();
     let mut changes = Vec::new();
+    let mut unseen = 0;
+    let mut look = |stored: &StoredDefinition, sighting: &Sighting| {
+        unseen += usize::from(sighting.risk.is_none() && stored.needs_look(&sighting.fingerprint, rules));
+    };
     for (object, before) in stored(state, &offer.server) {
         let mut after = before.clone();
         let key = (before.kind, before.name.clone());
@@ -102,7 +109,14 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         known.insert(key);
         let kind = match sighting {
             Some(sighting) => {
-                after.observe(sighting.fingerprint, &sighting.definition, rules, now_unix_ms);
+                look(&before, sighting);
+                after.observe(
+                    sighting.fingerprint,
+                    &sighting.definition,
+                    sighting.risk,
+                    rules,
+                    now_unix_ms,
+                );
                 Kind::Changed
             }
             // A malformed identity is reported and changes nothing; a server cannot stop having one.
@@ -122,11 +136,18 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
     for (key, sighting) in offer.definitions.iter().filter(|(key, _)| !known.contains(*key)) {
         let mut after = StoredDefinition::new(offer.server, key.0, key.1.clone());
         if !after.is_ignored(rules) {
-            after.observe(sighting.fingerprint, &sighting.definition, rules, now_unix_ms);
+            look(&after, sighting);
+            after.observe(
+                    sighting.fingerprint,
+                    &sighting.definition,
+                    sighting.risk,
+                    rules,
+                    now_unix_ms,
+                );
             changes.push(change(None, after, Uid(uuid::Uuid::new_v4()), rules, Kind::New));
         }
     }
-    changes
+    (changes, unseen)
 }
 
 fn change(
