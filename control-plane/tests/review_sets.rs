@@ -10,7 +10,9 @@
 
 use std::path::Path;
 
-use portcullis_control_plane::review::{Definition, Names, Review, Severity, Subject, is_visible, review, text};
+use portcullis_control_plane::review::{
+    Definition, Names, Review, Severity, Subject, is_visible, review, text,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -62,7 +64,13 @@ fn names() -> Names {
     names
 }
 
-fn reviewed(server: &str, subject: Subject, offered: &Value, approved: Option<&Value>, names: &Names) -> Review {
+fn reviewed(
+    server: &str,
+    subject: Subject,
+    offered: &Value,
+    approved: Option<&Value>,
+    names: &Names,
+) -> Review {
     let (offered_text, approved) = (offered.to_string(), approved.map(Value::to_string));
     let definition = Definition {
         subject,

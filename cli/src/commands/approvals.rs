@@ -135,14 +135,24 @@ fn page(approval: &api::Approval, review: Option<&Review>) -> String {
         line(&approval.state),
     );
     if !approval.decided_by.is_empty() {
-        let why = if approval.message.is_empty() { String::new() } else { format!(": {}", line(&approval.message)) };
+        let why = if approval.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", line(&approval.message))
+        };
         let when = time::rfc3339(approval.decided_unix_ms);
-        out.push_str(&format!("{} by {} at {when}{why}\n", line(&approval.state), line(&approval.decided_by)));
+        out.push_str(&format!(
+            "{} by {} at {when}{why}\n",
+            line(&approval.state),
+            line(&approval.decided_by)
+        ));
     }
     out.push('\n');
     match review {
         Some(review) => out.push_str(&review::text(review)),
-        None => out.push_str("The server offers it no longer, and it was never approved: there is nothing to show.\n"),
+        None => out.push_str(
+            "The server offers it no longer, and it was never approved: there is nothing to show.\n",
+        ),
     }
     out
 }

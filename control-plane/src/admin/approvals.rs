@@ -64,7 +64,9 @@ impl approvals_server::Approvals for ApprovalsService {
             approval: Some(to_proto(detail.approval)),
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
-            review_json: review_json.map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default(),
+            review_json: review_json
+                .map_err(|error| Status::internal(error.to_string()))?
+                .unwrap_or_default(),
         }))
     }
 

@@ -30,7 +30,11 @@ pub fn names(state: &State) -> Names {
 }
 
 fn aliases(rules: &ToolRules) -> BTreeMap<&str, &str> {
-    rules.overrides.iter().filter_map(|of_one| Some((of_one.name.as_str(), of_one.alias.as_deref()?))).collect()
+    rules
+        .overrides
+        .iter()
+        .filter_map(|of_one| Some((of_one.name.as_str(), of_one.alias.as_deref()?)))
+        .collect()
 }
 
 fn add(names: &mut Names, server: &str, tool: &str, aliases: &BTreeMap<&str, &str>) {

@@ -236,7 +236,11 @@ fn sighting(definition: String) -> Result<Sighting, String> {
     if definition.len() > MAX_ESCAPED_BYTES / 2 && escaped_bytes(&definition) > MAX_ESCAPED_BYTES {
         return Err(format!("larger than {MAX_ESCAPED_BYTES} bytes where it is stored"));
     }
-    Ok(Sighting { fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())), definition, risk: None })
+    Ok(Sighting {
+        fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())),
+        definition,
+        risk: None,
+    })
 }
 
 /// How many bytes a text takes inside a JSON text.

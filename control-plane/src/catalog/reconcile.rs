@@ -110,13 +110,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         let kind = match sighting {
             Some(sighting) => {
                 look(&before, sighting);
-                after.observe(
-                    sighting.fingerprint,
-                    &sighting.definition,
-                    sighting.risk,
-                    rules,
-                    now_unix_ms,
-                );
+                after.observe(sighting.fingerprint, &sighting.definition, sighting.risk, rules, now_unix_ms);
                 Kind::Changed
             }
             // A malformed identity is reported and changes nothing; a server cannot stop having one.
@@ -137,13 +131,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         let mut after = StoredDefinition::new(offer.server, key.0, key.1.clone());
         if !after.is_ignored(rules) {
             look(&after, sighting);
-            after.observe(
-                    sighting.fingerprint,
-                    &sighting.definition,
-                    sighting.risk,
-                    rules,
-                    now_unix_ms,
-                );
+            after.observe(sighting.fingerprint, &sighting.definition, sighting.risk, rules, now_unix_ms);
             changes.push(change(None, after, Uid(uuid::Uuid::new_v4()), rules, Kind::New));
         }
     }

@@ -153,9 +153,8 @@ impl Findings {
         }
         let path = visible_line(path, MAX_PATH);
         // What is worse is never left out for what is not.
-        let here = |finding: &&Finding| {
-            finding.code == code && finding.severity >= severity && finding.path == path
-        };
+        let here =
+            |finding: &&Finding| finding.code == code && finding.severity >= severity && finding.path == path;
         if self.list.iter().filter(here).count() >= MAX_AT_PLACE {
             self.more += 1;
             return;

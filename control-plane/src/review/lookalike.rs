@@ -17,12 +17,14 @@ pub(super) fn lookalikes(text: &str) -> Vec<Range<usize>> {
 
 fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut start = None;
-    let mut ends = text.char_indices().map(|(at, character)| (at, Some(character))).chain([(text.len(), None)]);
+    let mut ends =
+        text.char_indices().map(|(at, character)| (at, Some(character))).chain([(text.len(), None)]);
     std::iter::from_fn(move || {
         for (at, character) in ends.by_ref() {
             // What shows nothing does not part a word.
-            let inside = character
-                .is_some_and(|character| character.is_alphanumeric() || (start.is_some() && oddity(character).is_some()));
+            let inside = character.is_some_and(|character| {
+                character.is_alphanumeric() || (start.is_some() && oddity(character).is_some())
+            });
             match (inside, start) {
                 (true, None) => start = Some(at),
                 (false, Some(from)) => {

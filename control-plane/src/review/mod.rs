@@ -79,7 +79,8 @@ pub struct Review {
 pub fn review(definition: &Definition<'_>, names: &Names) -> Review {
     let offered = Tree::parse(definition.offered);
     let approved = definition.approved.map(Tree::parse);
-    let (findings, more_findings) = look(definition, offered.as_ref().ok(), approved_tree(approved.as_ref()), names).sorted();
+    let (findings, more_findings) =
+        look(definition, offered.as_ref().ok(), approved_tree(approved.as_ref()), names).sorted();
     let (changes, more_changes) = match (&offered, &approved) {
         (Ok(offered), None) => diff::changes(None, Some(offered)),
         (Ok(offered), Some(Ok(approved))) => diff::changes(Some(approved), Some(offered)),
@@ -98,7 +99,8 @@ pub fn review(definition: &Definition<'_>, names: &Names) -> Review {
 pub fn risk(definition: &Definition<'_>, names: &Names) -> Risk {
     let offered = Tree::parse(definition.offered);
     let approved = definition.approved.map(Tree::parse);
-    let (findings, more) = look(definition, offered.as_ref().ok(), approved_tree(approved.as_ref()), names).sorted();
+    let (findings, more) =
+        look(definition, offered.as_ref().ok(), approved_tree(approved.as_ref()), names).sorted();
     risk_of(&findings, more)
 }
 
@@ -111,7 +113,12 @@ fn risk_of(findings: &[Finding], more: usize) -> Risk {
     Risk { highest, findings: findings.len() + more }
 }
 
-fn look(definition: &Definition<'_>, offered: Option<&Tree>, approved: Option<&Tree>, names: &Names) -> Findings {
+fn look(
+    definition: &Definition<'_>,
+    offered: Option<&Tree>,
+    approved: Option<&Tree>,
+    names: &Names,
+) -> Findings {
     let mut findings = Findings::default();
     let Some(offered) = offered else {
         let says = "It cannot be read as a definition.";

@@ -10,17 +10,51 @@ const MAX_OWNERS: usize = 8;
 
 /// Names that many clients know. A name that is nearly one of them is made to be taken for it.
 const WELL_KNOWN: &[&str] = &[
-    "read_file", "write_file", "edit_file", "create_file", "delete_file", "list_directory", "search_files", "move_file",
-    "create_issue", "get_issue", "update_issue", "list_issues", "create_pull_request", "merge_pull_request", "get_file_contents",
-    "push_files", "search_code", "send_message", "send_email", "search_emails", "post_message", "list_channels", "execute_sql",
-    "execute_query", "run_query", "list_tables", "browser_navigate", "browser_click", "fetch_url", "web_search",
-    "execute_command", "run_command", "create_payment", "transfer_funds", "get_secret", "create_event", "list_events",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "create_file",
+    "delete_file",
+    "list_directory",
+    "search_files",
+    "move_file",
+    "create_issue",
+    "get_issue",
+    "update_issue",
+    "list_issues",
+    "create_pull_request",
+    "merge_pull_request",
+    "get_file_contents",
+    "push_files",
+    "search_code",
+    "send_message",
+    "send_email",
+    "search_emails",
+    "post_message",
+    "list_channels",
+    "execute_sql",
+    "execute_query",
+    "run_query",
+    "list_tables",
+    "browser_navigate",
+    "browser_click",
+    "fetch_url",
+    "web_search",
+    "execute_command",
+    "run_command",
+    "create_payment",
+    "transfer_funds",
+    "get_secret",
+    "create_event",
+    "list_events",
 ];
 
 /// The names of all servers' tools.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     servers: HashMap<String, u32>,
+    /// Their names by number.
+    numbered: Vec<String>,
     /// Which servers offer a tool of this name.
     offered: HashMap<String, Vec<u32>>,
     /// Which server's tool clients see under this name.
@@ -50,7 +84,10 @@ impl Names {
         let next = u32::try_from(self.servers.len()).unwrap_or(STRANGER - 1);
         let owner = match self.servers.get(server) {
             Some(owner) => *owner,
-            None => *self.servers.entry(server.to_owned()).or_insert(next),
+            None => {
+                self.numbered.push(server.to_owned());
+                *self.servers.entry(server.to_owned()).or_insert(next)
+            }
         };
         let owners = self.offered.entry(tool.to_owned()).or_default();
         if owners.len() < MAX_OWNERS && !owners.contains(&owner) {
@@ -95,13 +132,16 @@ impl Names {
     }
 
     fn server(&self, owner: u32) -> Option<&str> {
-        self.servers.iter().find(|(_, number)| **number == owner).map(|(name, _)| name.as_str())
+        self.numbered.get(usize::try_from(owner).ok()?).map(String::as_str)
     }
 }
 
 /// A name without case and without what parts its words.
 fn plain(name: &str) -> String {
-    name.chars().filter(|character| character.is_alphanumeric() || !character.is_ascii()).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|character| character.is_alphanumeric() || !character.is_ascii())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// What people take the letters of a name for.

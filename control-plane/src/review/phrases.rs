@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use super::words::Word;
 
 /// How English forbids: the last words before what is forbidden. "Does not" only says how it is, and is none.
-const NOT: &[&str] = &[
-    "dont|never|mustnt|shouldnt|refrain|avoid|without",
-    "do|must|should|shall|may|please|and|but|can not",
-];
+const NOT: &[&str] =
+    &["dont|never|mustnt|shouldnt|refrain|avoid|without", "do|must|should|shall|may|please|and|but|can not"];
 
 /// How many steps a phrase has at most.
 const MAX_STEPS: usize = 12;
@@ -64,8 +62,8 @@ pub(super) struct Match {
 
 impl Phrases {
     /// Gives a word a number, that no phrase has.
-    pub(super) fn know(&mut self, word: &str) {
-        self.vocabulary.learn(word);
+    pub(super) fn know(&mut self, word: &str) -> u16 {
+        self.vocabulary.learn(word)
     }
 
     /// Adds the phrase of a rule. Words that stand in no phrase cannot be found, so all are added before texts are read.

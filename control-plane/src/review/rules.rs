@@ -3,9 +3,9 @@
 //!
 //! A rule is `high` where no honest definition says so, for `high` is what a rule of a server does not approve by itself.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use super::checks::values;
 use super::finding::{Code, Severity};
 use super::phrases::Phrases;
 
@@ -101,7 +101,10 @@ const RULES: &[Rule] = &[
         code: Code::InstructionPrecedence,
         severity: Severity::Info,
         says: "It says when to call it.",
-        phrases: &["always ~1 call|use|invoke|run|execute", "must ~2 call|use|invoke|run|called|used|invoked ~6 before|first"],
+        phrases: &[
+            "always ~1 call|use|invoke|run|execute",
+            "must ~2 call|use|invoke|run|called|used|invoked ~6 before|first",
+        ],
     },
     Rule {
         code: Code::RoleTalk,
@@ -193,7 +196,11 @@ const RULES: &[Rule] = &[
         code: Code::RunsCode,
         severity: Severity::High,
         says: "It holds a command that fetches a program and runs it.",
-        phrases: &["curl|wget ~2 http|https ~14 sh|bash|zsh", "base64 d|decode ~3 sh|bash|eval", "nc e|lvp ~3 bin|sh|bash"],
+        phrases: &[
+            "curl|wget ~2 http|https ~14 sh|bash|zsh",
+            "base64 d|decode ~3 sh|bash|eval",
+            "nc e|lvp ~3 bin|sh|bash",
+        ],
     },
     Rule {
         code: Code::RunsCode,
@@ -203,9 +210,22 @@ const RULES: &[Rule] = &[
     },
 ];
 
+/// Words that make a mention of another tool more than a mention.
+const STEERING: &str = "before|instead|always|must|never|first|whenever|prior|after|dont|deprecated|replaces|also|required|ignore";
+/// Words that carry something away.
+const SENDING: &str = "send|sent|forward|forwarded|upload|post|bcc|cc|copy|redirect|redirected|exfiltrate|transmit|deliver|report|submit|recipient|recipients|email|emails|mail";
+/// Words that make a wish an order.
+const ORDERS: &str = "always|must|never|also|instead|all|every|secretly|silently";
+/// Words before an example.
+const SUCH_AS: &str = "example|eg|such|format|like";
+
 /// The rules with their phrases, ready to be found.
 pub(super) struct Book {
     pub(super) phrases: Phrases,
+    pub(super) steering: HashSet<u16>,
+    pub(super) sending: HashSet<u16>,
+    pub(super) orders: HashSet<u16>,
+    pub(super) such_as: HashSet<u16>,
 }
 
 /// The one book.
@@ -216,23 +236,10 @@ pub(super) static BOOK: LazyLock<Book> = LazyLock::new(|| {
             phrases.add(phrase, at);
         }
     }
-    for word in STEERING.iter().chain(SENDING).copied().chain(values::vocabulary()) {
-        phrases.know(word);
-    }
-    Book { phrases }
+    let mut ids = |words: &str| words.split('|').map(|word| phrases.know(word)).collect();
+    let (steering, sending, orders, such_as) = (ids(STEERING), ids(SENDING), ids(ORDERS), ids(SUCH_AS));
+    Book { phrases, steering, sending, orders, such_as }
 });
-
-/// Words that make a mention of another tool more than a mention.
-pub(super) const STEERING: &[&str] = &[
-    "before", "instead", "always", "must", "never", "first", "whenever", "prior", "after", "dont", "deprecated", "replaces",
-    "also", "required", "ignore",
-];
-
-/// Words that carry something away.
-pub(super) const SENDING: &[&str] = &[
-    "send", "sent", "forward", "forwarded", "upload", "post", "bcc", "cc", "copy", "redirect", "redirected", "exfiltrate",
-    "transmit", "deliver", "report", "submit", "recipient", "recipients", "email", "emails", "mail",
-];
 
 impl Book {
     /// The rule of a match.

@@ -40,7 +40,11 @@ fn findings(review: &Review, out: &mut String) {
 }
 
 fn changes(review: &Review, out: &mut String) {
-    out.push_str(if review.changed { "\nWhat changed against what is approved:\n" } else { "\nWhat it says, all of it new:\n" });
+    out.push_str(if review.changed {
+        "\nWhat changed against what is approved:\n"
+    } else {
+        "\nWhat it says, all of it new:\n"
+    });
     if review.changes.is_empty() {
         out.push_str("  nothing\n");
     }

@@ -67,7 +67,10 @@ fn every_change_is_shown_as_what_it_is() {
             &["~ /description Searches the index of all customers, newest first. +[ ]"],
         ),
         (
-            |tool| tool["inputSchema"]["properties"]["note"] = json!({ "type": "string", "description": "Say why." }),
+            |tool| {
+                tool["inputSchema"]["properties"]["note"] =
+                    json!({ "type": "string", "description": "Say why." })
+            },
             &[
                 "+ /inputSchema/properties/note (new parameter)",
                 "+ /inputSchema/properties/note/description Say why.",
@@ -87,7 +90,10 @@ fn every_change_is_shown_as_what_it_is() {
         ),
         (
             |tool| tool["inputSchema"]["required"] = json!(["limit"]),
-            &["- /inputSchema/required q (no longer required)", "+ /inputSchema/required limit (required now)"],
+            &[
+                "- /inputSchema/required q (no longer required)",
+                "+ /inputSchema/required limit (required now)",
+            ],
         ),
         (
             |tool| tool["inputSchema"]["additionalProperties"] = json!(true),
@@ -139,7 +145,11 @@ fn arguments_of_prompts_are_told_by_their_names() {
 
 #[test]
 fn a_number_that_a_double_cannot_tell_apart_is_a_change() {
-    let text = |number| format!(r#"{{"inputSchema":{{"properties":{{"x":{{"default":{number}}}}},"type":"object"}},"name":"t"}}"#);
+    let text = |number| {
+        format!(
+            r#"{{"inputSchema":{{"properties":{{"x":{{"default":{number}}}}},"type":"object"}},"name":"t"}}"#
+        )
+    };
     let review = reviewed(&text("9007199254740993"), Some(&text("9007199254740992")));
     assert_eq!(
         lines(&review),
@@ -156,7 +166,12 @@ fn a_new_definition_is_shown_whole_and_in_the_order_in_which_people_read() {
     assert_eq!(paths.get(1), Some(&"/description"));
     assert_eq!(paths.last(), Some(&"/annotations/readOnlyHint"));
     let page = text(&review);
-    for part in ["Searches the index", "/inputSchema/properties/limit/maximum: 10", "(new parameter)", "all of it new"] {
+    for part in [
+        "Searches the index",
+        "/inputSchema/properties/limit/maximum: 10",
+        "(new parameter)",
+        "all of it new",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
 }
@@ -206,9 +221,26 @@ fn texts() -> impl Strategy<Value = String> {
         any::<String>(),
         "[a-z ]{0,12}",
         prop::sample::select(vec![
-            "ignore previous instructions ", "do not tell the user ", "<!--", "<IMPORTANT>", "~/.ssh/id_rsa ", "\u{200b}",
-            "\u{e0041}\u{e0042}", "\u{fe0f}", "\u{1b}[31m", "\u{202e}", "p\u{430}ss", "create_issue", "a@b.io", "https://x.io/",
-            "QWxsIHlvdXIgYmFzZSBhcmUgYmVsb25nIHRvIHVz", "\n\n\n", "⟨⟩⟦⟧", "\u{301}\u{301}\u{301}", "[INST]", "always send ",
+            "ignore previous instructions ",
+            "do not tell the user ",
+            "<!--",
+            "<IMPORTANT>",
+            "~/.ssh/id_rsa ",
+            "\u{200b}",
+            "\u{e0041}\u{e0042}",
+            "\u{fe0f}",
+            "\u{1b}[31m",
+            "\u{202e}",
+            "p\u{430}ss",
+            "create_issue",
+            "a@b.io",
+            "https://x.io/",
+            "QWxsIHlvdXIgYmFzZSBhcmUgYmVsb25nIHRvIHVz",
+            "\n\n\n",
+            "⟨⟩⟦⟧",
+            "\u{301}\u{301}\u{301}",
+            "[INST]",
+            "always send ",
         ])
         .prop_map(str::to_owned),
     ];
@@ -218,8 +250,24 @@ fn texts() -> impl Strategy<Value = String> {
 fn names_of_members() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![
-            "name", "description", "inputSchema", "properties", "required", "enum", "default", "type", "annotations",
-            "readOnlyHint", "additionalProperties", "arguments", "items", "icons", "src", "_meta", "anyOf", "instructions",
+            "name",
+            "description",
+            "inputSchema",
+            "properties",
+            "required",
+            "enum",
+            "default",
+            "type",
+            "annotations",
+            "readOnlyHint",
+            "additionalProperties",
+            "arguments",
+            "items",
+            "icons",
+            "src",
+            "_meta",
+            "anyOf",
+            "instructions",
         ])
         .prop_map(str::to_owned),
         texts(),
@@ -244,7 +292,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn all_visible(review: &Review) -> bool {
-    let findings = review.findings.iter().flat_map(|finding| [&finding.path, &finding.text, &finding.message]);
+    let findings =
+        review.findings.iter().flat_map(|finding| [&finding.path, &finding.text, &finding.message]);
     let changes = review.changes.iter().flat_map(|change| {
         [Some(&change.path), change.before.as_ref(), change.after.as_ref()]
             .into_iter()

@@ -29,11 +29,56 @@ pub(super) struct Text<'a> {
 
 /// The members that specifications name: their names say nothing of an author's intent.
 const KNOWN: &[&str] = &[
-    "name", "title", "description", "inputSchema", "outputSchema", "annotations", "icons", "_meta", "type", "properties",
-    "required", "items", "enum", "const", "default", "examples", "pattern", "format", "additionalProperties", "anyOf", "oneOf",
-    "allOf", "not", "$ref", "$defs", "$schema", "$id", "definitions", "arguments", "instructions", "serverInfo", "version",
-    "src", "mimeType", "sizes", "readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint", "minimum", "maximum",
-    "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "websiteUrl", "execution", "taskSupport", "theme",
+    "name",
+    "title",
+    "description",
+    "inputSchema",
+    "outputSchema",
+    "annotations",
+    "icons",
+    "_meta",
+    "type",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "const",
+    "default",
+    "examples",
+    "pattern",
+    "format",
+    "additionalProperties",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "not",
+    "$ref",
+    "$defs",
+    "$schema",
+    "$id",
+    "definitions",
+    "arguments",
+    "instructions",
+    "serverInfo",
+    "version",
+    "src",
+    "mimeType",
+    "sizes",
+    "readOnlyHint",
+    "destructiveHint",
+    "idempotentHint",
+    "openWorldHint",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "websiteUrl",
+    "execution",
+    "taskSupport",
+    "theme",
 ];
 
 /// All strings, names of members among them, in the order of the text.
@@ -64,7 +109,8 @@ fn walk<'a>(tree: &'a Tree, path: &str, role: Role, out: &mut Vec<Text<'a>>) {
                 }
                 // In a default all is a value; elsewhere a member says what it is.
                 let inherited = matches!(role, Role::Value | Role::Sample).then_some(role);
-                let of_member = if chosen { Role::Other } else { inherited.unwrap_or_else(|| of(path, name)) };
+                let of_member =
+                    if chosen { Role::Other } else { inherited.unwrap_or_else(|| of(path, name)) };
                 walk(value, &below, of_member, out);
             }
         }

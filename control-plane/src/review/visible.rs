@@ -59,7 +59,11 @@ fn make(text: &str, max_chars: usize, lines: bool) -> String {
                     }
                     tag = rest.next_if(|(_, next)| oddity(*next) == Some(Oddity::Tag)).map(|(_, next)| next);
                 }
-                let _ = write!(out, "⟨{count} invisible tag characters from U+{:04X}: {spelled}⟩", character as u32);
+                let _ = write!(
+                    out,
+                    "⟨{count} invisible tag characters from U+{:04X}: {spelled}⟩",
+                    character as u32
+                );
             }
             ('\n' | '\t', _) if lines => out.push(character),
             ('⟨' | '⟩' | '⟦' | '⟧' | '\n' | '\t', _) | (_, Some(_)) => {

@@ -31,8 +31,14 @@ pub(super) enum Parting {
 
 /// The words of a text.
 pub(super) fn words(text: &str, parting: Parting, vocabulary: &Vocabulary) -> Vec<Word> {
-    let mut reader =
-        Reader { vocabulary, words: Vec::new(), word: String::with_capacity(MAX_WORD), start: 0, dot: false, sentence: 0 };
+    let mut reader = Reader {
+        vocabulary,
+        words: Vec::new(),
+        word: String::with_capacity(MAX_WORD),
+        start: 0,
+        dot: false,
+        sentence: 0,
+    };
     let (mut before, mut end_of_sentence, mut line_feeds) = (' ', false, 0);
     for (at, character) in text.char_indices() {
         if matches!(
@@ -92,7 +98,8 @@ impl Reader<'_> {
         if self.word.is_empty() {
             return;
         }
-        let hidden_file = self.dot.then(|| self.vocabulary.id(&format!(".{}", self.word))).filter(|id| *id != 0);
+        let hidden_file =
+            self.dot.then(|| self.vocabulary.id(&format!(".{}", self.word))).filter(|id| *id != 0);
         let id = hidden_file.unwrap_or_else(|| self.vocabulary.id(&self.word));
         let start = if hidden_file.is_some() { self.start.saturating_sub(1) } else { self.start };
         self.words.push(Word { id, start, end: at, sentence: self.sentence });

@@ -6,19 +6,71 @@ use super::super::finding::{Code, Findings, Severity};
 use super::super::tree::{Tree, step};
 
 const DESTROYS: &[&str] = &[
-    "delete", "remove", "drop", "truncate", "destroy", "purge", "wipe", "erase", "kill", "terminate", "revoke", "uninstall",
-    "overwrite", "deletes", "removes", "drops", "truncates", "destroys", "purges", "wipes", "erases", "kills", "terminates",
-    "revokes", "uninstalls", "overwrites",
+    "delete",
+    "remove",
+    "drop",
+    "truncate",
+    "destroy",
+    "purge",
+    "wipe",
+    "erase",
+    "kill",
+    "terminate",
+    "revoke",
+    "uninstall",
+    "overwrite",
+    "deletes",
+    "removes",
+    "drops",
+    "truncates",
+    "destroys",
+    "purges",
+    "wipes",
+    "erases",
+    "kills",
+    "terminates",
+    "revokes",
+    "uninstalls",
+    "overwrites",
 ];
 const WRITES: &[&str] = &[
-    "write", "update", "insert", "patch", "merge", "push", "upload", "publish", "deploy", "send", "modify", "rename", "transfer",
-    "pay", "edit", "writes", "updates", "inserts", "patches", "merges", "pushes", "uploads", "publishes", "deploys", "sends",
-    "modifies", "renames", "transfers", "pays", "edits", "forward", "forwards",
+    "write",
+    "update",
+    "insert",
+    "patch",
+    "merge",
+    "push",
+    "upload",
+    "publish",
+    "deploy",
+    "send",
+    "modify",
+    "rename",
+    "transfer",
+    "pay",
+    "edit",
+    "writes",
+    "updates",
+    "inserts",
+    "patches",
+    "merges",
+    "pushes",
+    "uploads",
+    "publishes",
+    "deploys",
+    "sends",
+    "modifies",
+    "renames",
+    "transfers",
+    "pays",
+    "edits",
+    "forward",
+    "forwards",
 ];
 /// Verbs that say so of some tools and not of others: worth knowing, no contradiction to a read-only hint.
 const MAYBE: &[&str] = &[
-    "create", "add", "set", "put", "post", "move", "run", "execute", "exec", "submit", "approve", "assign", "save", "creates",
-    "adds", "sets", "posts", "moves", "runs", "executes", "submits", "saves",
+    "create", "add", "set", "put", "post", "move", "run", "execute", "exec", "submit", "approve", "assign",
+    "save", "creates", "adds", "sets", "posts", "moves", "runs", "executes", "submits", "saves",
 ];
 /// Parameters that hand over what is done.
 const COMMANDS: &[&str] = &["command", "cmd", "shell", "script", "exec", "eval", "sudo", "code"];
@@ -60,7 +112,13 @@ fn hint(tool: &Tree, name: &str) -> Option<bool> {
 fn hints_changed(offered: &Tree, approved: &Tree, findings: &mut Findings) {
     // What a hint means where it is absent is what the specification says: not read-only, destructive, open world.
     let table = [
-        ("readOnlyHint", true, Code::ReadOnlyDropped, Severity::High, "It was approved as a tool that only reads, and is none now."),
+        (
+            "readOnlyHint",
+            true,
+            Code::ReadOnlyDropped,
+            Severity::High,
+            "It was approved as a tool that only reads, and is none now.",
+        ),
         (
             "destructiveHint",
             false,
@@ -75,12 +133,24 @@ fn hints_changed(offered: &Tree, approved: &Tree, findings: &mut Findings) {
             Severity::Warn,
             "It was approved as a tool of a closed world, and is none now.",
         ),
-        ("idempotentHint", true, Code::CapabilityGained, Severity::Info, "Calling it twice is no longer the same as once."),
+        (
+            "idempotentHint",
+            true,
+            Code::CapabilityGained,
+            Severity::Info,
+            "Calling it twice is no longer the same as once.",
+        ),
     ];
     for (name, was, code, severity, says) in table {
         if hint(approved, name) == Some(was) && hint(offered, name) != Some(was) {
             let now = hint(offered, name).map_or("absent", |now| if now { "true" } else { "false" });
-            findings.add(code, severity, &format!("/annotations/{name}"), &format!("{name}: {was} → {now}"), says);
+            findings.add(
+                code,
+                severity,
+                &format!("/annotations/{name}"),
+                &format!("{name}: {was} → {now}"),
+                says,
+            );
         }
     }
 }
@@ -89,7 +159,8 @@ fn words_gained(offered: &Tree, approved: &Tree, findings: &mut Findings) {
     for member in ["title", "description"] {
         let of = |tool: &Tree| words(tool.get(member).and_then(Tree::text).unwrap_or_default());
         let before: BTreeSet<String> = of(approved).into_iter().collect();
-        let gained: BTreeSet<String> = of(offered).into_iter().filter(|word| !before.contains(word)).collect();
+        let gained: BTreeSet<String> =
+            of(offered).into_iter().filter(|word| !before.contains(word)).collect();
         for word in gained {
             let severity = match word.as_str() {
                 word if DESTROYS.contains(&word) => Severity::Warn,
@@ -105,13 +176,21 @@ fn words_gained(offered: &Tree, approved: &Tree, findings: &mut Findings) {
 fn parameters_gained(offered: &Tree, approved: &Tree, findings: &mut Findings) {
     let of = |tool: &Tree| {
         let properties = tool.get("inputSchema").and_then(|schema| schema.get("properties"));
-        properties.map(|properties| properties.members().iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>())
+        properties.map(|properties| {
+            properties.members().iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
+        })
     };
     let before = of(approved).unwrap_or_default();
     for name in of(offered).unwrap_or_default().difference(&before) {
         if words(name).iter().any(|word| COMMANDS.contains(&word.as_str())) {
             let says = "It takes something to execute, which it did not when it was approved.";
-            findings.add(Code::CapabilityGained, Severity::Warn, &step("/inputSchema/properties", name), name, says);
+            findings.add(
+                Code::CapabilityGained,
+                Severity::Warn,
+                &step("/inputSchema/properties", name),
+                name,
+                says,
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Text in another dress: Base64 and hexadecimal digits that are sentences underneath.
 
 use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::super::finding::{Code, Findings, Severity};
 use super::super::texts::{Role, Text};
@@ -29,7 +29,8 @@ pub(in super::super) fn check(text: &Text<'_>, findings: &mut Findings) {
     if text.text.len() < MIN || (text.role == Role::Link && text.text.starts_with("data:image/")) {
         return;
     }
-    let encodes = |character: char| character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '-' | '_');
+    let encodes =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '-' | '_');
     let runs = text.text.split(|character| !encodes(character)).filter(|run| run.len() >= MIN);
     for run in runs.take(MAX_RUNS) {
         match decoded(run) {
@@ -76,7 +77,10 @@ fn decoded(run: &str) -> Option<String> {
 
 fn readable(bytes: Vec<u8>) -> Option<String> {
     let text = String::from_utf8(bytes).ok()?;
-    let plain = text.chars().filter(|character| character.is_ascii_graphic() || character.is_ascii_whitespace()).count();
+    let plain = text
+        .chars()
+        .filter(|character| character.is_ascii_graphic() || character.is_ascii_whitespace())
+        .count();
     // Words have spaces or other marks between them; what has none is an identifier that happens to decode.
     (plain * 20 >= text.chars().count() * 19 && text.len() >= MIN / 4 * 3 - 2).then_some(text)
 }

@@ -68,7 +68,8 @@ fn invisible(text: &Text<'_>, findings: &mut Findings) {
     let mut total = 0;
     let mut before = None;
     let mut run: Option<Run> = None;
-    for (at, character) in text.text.char_indices().map(|(at, character)| (at, Some(character))).chain([(text.text.len(), None)])
+    for (at, character) in
+        text.text.char_indices().map(|(at, character)| (at, Some(character))).chain([(text.text.len(), None)])
     {
         let odd = character.and_then(oddity).filter(|odd| *odd != Oddity::Space);
         match (&mut run, odd) {
@@ -114,9 +115,11 @@ fn judge(text: &Text<'_>, run: &Run, findings: &mut Findings) {
     let (code, severity, says) = match run.first {
         // The flags of England, Scotland and Wales are a black flag with a few tags.
         Oddity::Tag if run.before == Some('\u{1f3f4}') && run.count <= 7 => return,
-        Oddity::Tag => {
-            (Code::HiddenCharacters, Severity::High, "Text in tag characters: people do not see it, models read it.")
-        }
+        Oddity::Tag => (
+            Code::HiddenCharacters,
+            Severity::High,
+            "Text in tag characters: people do not see it, models read it.",
+        ),
         Oddity::Direction if run.before.is_some_and(joins) || run.after.is_some_and(joins) => return,
         Oddity::Direction => (
             Code::DirectionControl,
@@ -128,9 +131,11 @@ fn judge(text: &Text<'_>, run: &Run, findings: &mut Findings) {
             "It turns the direction of the text, so that people read another text than models do.",
         ),
         Oddity::Selector | Oddity::Invisible if of_picture || of_script => return,
-        Oddity::Selector | Oddity::Invisible if run.count >= MESSAGE => {
-            (Code::HiddenCharacters, Severity::High, "So many characters that show nothing can spell a message.")
-        }
+        Oddity::Selector | Oddity::Invisible if run.count >= MESSAGE => (
+            Code::HiddenCharacters,
+            Severity::High,
+            "So many characters that show nothing can spell a message.",
+        ),
         Oddity::Selector | Oddity::Invisible if text.role == Role::Name => {
             (Code::HiddenCharacters, Severity::High, "A name with characters that show nothing.")
         }

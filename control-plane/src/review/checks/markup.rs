@@ -11,9 +11,11 @@ const MAX_ELEMENT: usize = 8 * 1024;
 /// How many marks of one text are looked at.
 const MAX_MARKS: usize = 500;
 /// Marks that no honest text has.
-const FRAMES: &[&str] = &["|im_start|", "|im_end|", "|system|", "|user|", "|assistant|", "|endoftext|", "<sys>"];
+const FRAMES: &[&str] =
+    &["|im_start|", "|im_end|", "|system|", "|user|", "|assistant|", "|endoftext|", "<sys>"];
 /// Marks that may be the name of something, unless they are closed again, shouted, or filled with sentences.
-const ELEMENTS: &[&str] = &["important", "system", "instructions", "instruction", "hidden", "critical", "admin", "assistant"];
+const ELEMENTS: &[&str] =
+    &["important", "system", "instructions", "instruction", "hidden", "critical", "admin", "assistant"];
 
 /// Looks through one text.
 pub(in super::super) fn check(text: &Text<'_>, findings: &mut Findings) {
@@ -28,17 +30,30 @@ pub(in super::super) fn check(text: &Text<'_>, findings: &mut Findings) {
             continue;
         }
         let close = if byte == b'<' { '>' } else { ']' };
-        let Some(mark) = rest.char_indices().take(MAX_MARK).find(|(_, c)| *c == close).and_then(|(end, _)| rest.get(..end))
+        let Some(mark) = rest
+            .char_indices()
+            .take(MAX_MARK)
+            .find(|(_, c)| *c == close)
+            .and_then(|(end, _)| rest.get(..end))
         else {
             continue;
         };
         if let Some((severity, says)) = judge(start_of(rest, MAX_ELEMENT), mark, byte == b'<') {
-            findings.add(Code::RoleMarkup, severity, &text.path, span(text.text, at, at + mark.len() + 2), says);
+            findings.add(
+                Code::RoleMarkup,
+                severity,
+                &text.path,
+                span(text.text, at, at + mark.len() + 2),
+                says,
+            );
         }
     }
     for line in text.text.lines().take(MAX_MARKS).map(str::trim_start) {
         let heading = line.trim_start_matches(['#', '*', ' ']);
-        if ["SYSTEM:", "System prompt:", "SYSTEM PROMPT", "System message:"].iter().any(|role| heading.starts_with(role)) {
+        if ["SYSTEM:", "System prompt:", "SYSTEM PROMPT", "System message:"]
+            .iter()
+            .any(|role| heading.starts_with(role))
+        {
             let says = "A line that imitates the system's part of a conversation.";
             findings.add(Code::RoleMarkup, Severity::Warn, &text.path, line, says);
         }

@@ -4,12 +4,33 @@ use super::super::finding::{Code, Findings, Severity};
 use super::super::tree::{Tree, step};
 
 /// Members that say what a value is.
-const SAYS: &[&str] =
-    &["type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "not", "properties", "items", "if", "$dynamicRef"];
+const SAYS: &[&str] = &[
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "$ref",
+    "not",
+    "properties",
+    "items",
+    "if",
+    "$dynamicRef",
+];
 /// Members that narrow what a value may be.
 const NARROWS: &[&str] = &[
-    "pattern", "format", "maxLength", "minLength", "maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum", "maxItems",
-    "multipleOf", "maxProperties",
+    "pattern",
+    "format",
+    "maxLength",
+    "minLength",
+    "maximum",
+    "minimum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "maxItems",
+    "multipleOf",
+    "maxProperties",
 ];
 
 /// Looks at a tool's input schema, and at what was approved of it.
@@ -27,7 +48,9 @@ pub(in super::super) fn check(offered: &Tree, approved: Option<&Tree>, findings:
 }
 
 fn root(schema: &Tree, findings: &mut Findings) {
-    let composed = ["anyOf", "oneOf", "allOf", "$ref", "patternProperties"].iter().any(|name| schema.get(name).is_some());
+    let composed = ["anyOf", "oneOf", "allOf", "$ref", "patternProperties"]
+        .iter()
+        .any(|name| schema.get(name).is_some());
     let empty = schema.get("properties").is_none_or(|properties| properties.members().is_empty());
     let others = schema.get("additionalProperties");
     let path = "/inputSchema";
@@ -78,12 +101,18 @@ fn opened(before: &Tree, after: &Tree, path: &str, findings: &mut Findings) {
         let was = before.get(name).map(Tree::written).unwrap_or_default();
         findings.add(Code::SchemaOpened, severity, &step(path, name), &was, says);
     };
-    let is_object = |schema: &Tree| schema.get("properties").is_some() || schema.get("type").and_then(Tree::text) == Some("object");
+    let is_object = |schema: &Tree| {
+        schema.get("properties").is_some() || schema.get("type").and_then(Tree::text) == Some("object")
+    };
     if is_object(before)
         && !open(before.get("additionalProperties"))
         && open(after.get("additionalProperties"))
     {
-        add(Severity::Warn, "additionalProperties", "It takes members that it did not take when it was approved.");
+        add(
+            Severity::Warn,
+            "additionalProperties",
+            "It takes members that it did not take when it was approved.",
+        );
     }
     for name in ["type", "enum", "const"] {
         if before.get(name).is_some() && after.get(name).is_none() && !composed(after) {

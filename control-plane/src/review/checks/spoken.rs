@@ -10,8 +10,8 @@ const SIDE_CHANNELS: &[&str] =
     &["sidenote", "sidenotes", "sidechannel", "scratchpad", "hiddencontext", "internalnote", "secretnote"];
 /// Names of parameters that may, when their description asks for it.
 const NOTES: &[&str] = &[
-    "note", "notes", "context", "metadata", "reason", "feedback", "thought", "thoughts", "debug", "summary", "extra", "comment",
-    "info",
+    "note", "notes", "context", "metadata", "reason", "feedback", "thought", "thoughts", "debug", "summary",
+    "extra", "comment", "info",
 ];
 
 /// The words of a text as the rules see them.
@@ -60,7 +60,8 @@ fn parameter(path: &str) -> Option<&str> {
 }
 
 fn is_one_of(name: &str, some: &[&str], others: &[&str]) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     some.iter().chain(others).any(|known| *known == plain)
 }
 

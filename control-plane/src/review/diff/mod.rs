@@ -53,15 +53,26 @@ const MAX_TOTAL: usize = 160_000;
 
 /// What people read first.
 const ORDER: &[&str] = &[
-    "name", "title", "description", "instructions", "serverInfo", "arguments", "inputSchema", "outputSchema", "annotations",
-    "icons", "_meta",
+    "name",
+    "title",
+    "description",
+    "instructions",
+    "serverInfo",
+    "arguments",
+    "inputSchema",
+    "outputSchema",
+    "annotations",
+    "icons",
+    "_meta",
 ];
 
 /// All changes from one to the other, bounded, and how many were left out.
 pub(super) fn changes(before: Option<&Tree>, after: Option<&Tree>) -> (Vec<Change>, usize) {
     let mut all = Changes { list: Vec::new(), more: 0, left: MAX_TOTAL };
     match (before, after) {
-        (Some(Tree::Object(_)), Some(Tree::Object(_))) | (None, Some(Tree::Object(_))) | (Some(Tree::Object(_)), None) => {
+        (Some(Tree::Object(_)), Some(Tree::Object(_)))
+        | (None, Some(Tree::Object(_)))
+        | (Some(Tree::Object(_)), None) => {
             let none = Tree::Object(Vec::new());
             all.objects("", before.unwrap_or(&none), after.unwrap_or(&none), true);
         }
@@ -81,7 +92,9 @@ impl Changes {
         match (before, after) {
             (None, None) => {}
             (Some(before), Some(after)) if before == after => {}
-            (Some(before @ Tree::Object(_)), Some(after @ Tree::Object(_))) => self.objects(path, before, after, false),
+            (Some(before @ Tree::Object(_)), Some(after @ Tree::Object(_))) => {
+                self.objects(path, before, after, false)
+            }
             (Some(Tree::Array(before)), Some(Tree::Array(after))) => self.arrays(path, before, after),
             (Some(Tree::Text(before)), Some(Tree::Text(after))) => self.texts(path, before, after),
             (Some(before), Some(after)) => {
@@ -94,7 +107,9 @@ impl Changes {
 
     fn objects(&mut self, path: &str, before: &Tree, after: &Tree, root: bool) {
         let mut names: Vec<&str> = before.members().iter().map(|(name, _)| name.as_str()).collect();
-        names.extend(after.members().iter().map(|(name, _)| name.as_str()).filter(|name| before.get(name).is_none()));
+        names.extend(
+            after.members().iter().map(|(name, _)| name.as_str()).filter(|name| before.get(name).is_none()),
+        );
         if root {
             names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
         }
@@ -106,19 +121,30 @@ impl Changes {
     /// Lists of names and choices as sets, arguments by their names, all others by position between what is the same at
     /// both ends.
     fn arrays(&mut self, path: &str, before: &[Tree], after: &[Tree]) {
-        if is_set(path) && before.iter().chain(after).all(|item| !matches!(item, Tree::Object(_) | Tree::Array(_))) {
+        if is_set(path)
+            && before.iter().chain(after).all(|item| !matches!(item, Tree::Object(_) | Tree::Array(_)))
+        {
             let lost = before.iter().filter(|item| !after.contains(item));
             let gained = after.iter().filter(|item| !before.contains(item));
             let mut changed = false;
-            for (kind, item) in
-                lost.map(|item| (ChangeKind::Removed, item)).chain(gained.map(|item| (ChangeKind::Added, item)))
+            for (kind, item) in lost
+                .map(|item| (ChangeKind::Removed, item))
+                .chain(gained.map(|item| (ChangeKind::Added, item)))
             {
                 changed = true;
-                let (old, new) = if kind == ChangeKind::Added { (None, Some(item)) } else { (Some(item), None) };
+                let (old, new) =
+                    if kind == ChangeKind::Added { (None, Some(item)) } else { (Some(item), None) };
                 self.add(path, kind, old, new);
             }
             if !changed {
-                self.push(path, ChangeKind::Altered, Some("in another order, or with repetitions"), None, None, Vec::new());
+                self.push(
+                    path,
+                    ChangeKind::Altered,
+                    Some("in another order, or with repetitions"),
+                    None,
+                    None,
+                    Vec::new(),
+                );
             }
             return;
         }
@@ -166,13 +192,16 @@ impl Changes {
                     self.whole(&step(path, name), kind, value);
                 }
             }
-            Tree::Array(items) if items.iter().any(|item| matches!(item, Tree::Object(_) | Tree::Array(_))) => {
+            Tree::Array(items)
+                if items.iter().any(|item| matches!(item, Tree::Object(_) | Tree::Array(_))) =>
+            {
                 for (at, item) in items.iter().enumerate() {
                     self.whole(&step(path, &at.to_string()), kind, item);
                 }
             }
             leaf => {
-                let (before, after) = if kind == ChangeKind::Added { (None, Some(leaf)) } else { (Some(leaf), None) };
+                let (before, after) =
+                    if kind == ChangeKind::Added { (None, Some(leaf)) } else { (Some(leaf), None) };
                 self.add(path, kind, before, after);
             }
         }

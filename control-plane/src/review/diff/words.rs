@@ -40,7 +40,9 @@ pub(super) fn between(before: &str, after: &str) -> Vec<Piece> {
     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let most = old.len().min(new.len()) - head;
     let tail = old.iter().rev().zip(new.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
-    let middle = |all: &[&str]| all.iter().skip(head).take(all.len() - head - tail).map(|part| (*part).to_owned()).collect();
+    let middle = |all: &[&str]| {
+        all.iter().skip(head).take(all.len() - head - tail).map(|part| (*part).to_owned()).collect()
+    };
     let (left, right): (Vec<String>, Vec<String>) = (middle(&old), middle(&new));
 
     let mut runs: Vec<(PieceKind, String)> = Vec::new();
