@@ -9,6 +9,7 @@ const FILES: &[&str] = &[
     "portcullis/admin/v1/resources.proto",
     "portcullis/admin/v1/keys.proto",
     "portcullis/admin/v1/approvals.proto",
+    "portcullis/admin/v1/access.proto",
     "portcullis/admin/v1/operations.proto",
     "portcullis/admin/v1/reach.proto",
     "portcullis/config/v1/distribution.proto",
@@ -21,6 +22,7 @@ const WITH_SECRETS: &[&str] = &[
     "portcullis.admin.v1.SetSecretRequest",
     "portcullis.admin.v1.NewKey",
     "portcullis.admin.v1.CreatePlaneTokenResponse",
+    "portcullis.admin.v1.CreateAdminTokenResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,5 +1,7 @@
 //! The command line: every command and flag, and nothing of what they do.
 
+pub(crate) mod admin;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// Read audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Manage who administers.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
 }
 
 /// What admits to the control plane.
@@ -281,6 +286,14 @@ pub(crate) enum ApprovalsCommand {
         output: OutputArgs,
         #[command(flatten)]
         target: TargetArgs,
+    },
+    /// Open again what waited for too long; who had approved it has to do it again.
+    Reopen {
+        /// The approvals' ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        ask: AskArgs,
     },
     /// Show one with its definitions.
     Show {

@@ -90,6 +90,10 @@ impl Client {
             .max_decoding_message_size(MAX_REPLY_BYTES)
     }
 
+    pub(crate) fn access(&self) -> api::access_client::AccessClient<Authenticated> {
+        api::access_client::AccessClient::new(self.authenticated())
+    }
+
     pub(crate) fn keys(&self) -> api::keys_client::KeysClient<Authenticated> {
         api::keys_client::KeysClient::new(self.authenticated())
     }

@@ -74,6 +74,7 @@ async fn run(command: Command, given: &Given) -> Result<(), Failure> {
         Command::Planes(command) => commands::planes::run(command).await,
         Command::Secret(command) => commands::secrets::run(command).await,
         Command::Snapshot(command) => commands::snapshot::run(command).await,
+        Command::Admin(command) => commands::admin::run(command).await,
         Command::Audit(AuditCommand::Query(args)) => commands::audit::query(args),
     }
 }

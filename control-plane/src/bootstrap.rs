@@ -10,10 +10,9 @@ use portcullis_seal::{Fingerprint, token};
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::governance::ADMIN_TOKEN;
 use crate::store::{Op, Store, TransactError, transact};
 
-/// The kind of the objects that hold the hash of an administrator's token; their name is who it is.
-pub const ADMIN_TOKEN: &str = "AdminToken";
 /// The administrator that the first start makes.
 const ADMIN: &str = "admin";
 /// No token is longer.

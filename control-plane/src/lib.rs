@@ -1,6 +1,6 @@
 //! The control plane: registry, approvals, keys, and the snapshots that are made of them.
 //!
-//! Rooms, from the ground up: `store` keeps what is true; `objects` says what it means; `catalog` and `approvals` keep what
+//! Rooms, from the ground up: `store` keeps what is true; `objects` says what it means; `governance` says who may do what; `catalog` and `approvals` keep what
 //! servers offer and what people decided of it; `publish` makes signed snapshots of it all and commits no change that would
 //! not compile; `registry`, and `keys` over it, say what may change; `stream` hands snapshots to data planes; `admin` is the
 //! API. Nothing below looks up. [`start`] puts them together.
@@ -12,6 +12,7 @@ mod bootstrap;
 pub mod catalog;
 pub mod clock;
 mod config;
+pub mod governance;
 mod grpc;
 mod http;
 pub mod keys;
@@ -25,7 +26,7 @@ mod run;
 pub mod store;
 pub mod stream;
 
-pub use bootstrap::{ADMIN_TOKEN, BootstrapError};
+pub use bootstrap::BootstrapError;
 pub use clock::Clock;
 pub use config::Config;
 pub use portcullis_listen::TlsFiles;

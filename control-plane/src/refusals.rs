@@ -16,7 +16,7 @@ pub enum RefusedToken {
     Missing,
     /// It is not one of this control plane.
     Unknown,
-    /// It was one, and was revoked.
+    /// It was one, and was revoked or ended.
     Revoked,
     /// It is for a plane of another name.
     WrongPlane,
@@ -60,7 +60,8 @@ impl Refusals {
     /// Counters at zero.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let admin = [RefusedToken::Missing, RefusedToken::Unknown].map(|cause| ("admin", cause));
+        let admin = [RefusedToken::Missing, RefusedToken::Unknown, RefusedToken::Revoked]
+            .map(|cause| ("admin", cause));
         let plane = RefusedToken::ALL.map(|cause| ("plane", cause));
         let counter = |(credential, cause)| Counter {
             credential,

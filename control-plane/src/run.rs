@@ -21,6 +21,7 @@ use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::governance::AdminTokens;
 use crate::grpc;
 use crate::http::{self, Pages};
 use crate::keys::Keys;
@@ -235,6 +236,7 @@ impl Rooms {
             keys: Keys::new(registry.clone(), publisher.clone(), clock.clone()),
             approvals: Approvals::new(Arc::clone(&store), clock.clone()),
             tokens: PlaneTokens::new(Arc::clone(&store), clock.clone(), public_key),
+            admin_tokens: AdminTokens::new(Arc::clone(&store), clock.clone()),
             store,
             vault,
             publisher,

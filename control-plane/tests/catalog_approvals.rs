@@ -11,6 +11,7 @@ mod catalog_support;
 
 use catalog_support::{World, report, tool};
 use portcullis_control_plane::approvals::{ApprovalError, ApprovalFilter, Decision, Refusal, Selection};
+use portcullis_control_plane::governance::Actor;
 use portcullis_control_plane::store::HistoryFilter;
 use serde_json::json;
 
@@ -99,7 +100,7 @@ async fn all_that_wait_are_decided_of_one_server_or_of_every_server() {
         approve: true,
         message: String::new(),
     };
-    let missing = world.approvals.decide("admin", &decision).await.unwrap_err();
+    let missing = world.approvals.decide(&Actor::trusted("admin"), &decision).await.unwrap_err();
     assert_eq!(missing, ApprovalError::NotFound("there is no McpServer/gone".to_owned()));
     let filter = ApprovalFilter { server: Some("gone".to_owned()), all: false };
     assert_eq!(world.approvals.list(&filter).unwrap_err(), missing);
@@ -170,7 +171,7 @@ async fn what_makes_no_sense_is_refused_with_a_reason() {
     let decide = |selection, message: &str| {
         let decision = Decision { selection, approve: true, message: message.to_owned() };
         let approvals = world.approvals.clone();
-        async move { approvals.decide("admin", &decision).await.unwrap_err() }
+        async move { approvals.decide(&Actor::trusted("admin"), &decision).await.unwrap_err() }
     };
     let refused = refusals(decide(Selection::Ids(vec!["a-0".to_owned()]), "").await);
     assert_eq!(refused[0].message, "there is no approval \"a-0\"; `approvals list` shows those that wait");

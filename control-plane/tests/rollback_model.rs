@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use catalog_support::{World, report, tool};
+use portcullis_control_plane::governance::Actor;
 use portcullis_control_plane::keys::Keys;
 use portcullis_control_plane::publish::Publisher;
 use portcullis_control_plane::registry::{ApplyInput, Registry, RollbackInput};
@@ -95,7 +96,7 @@ impl Model {
     }
 
     async fn apply(&self, text: &str) {
-        let input = ApplyInput::new(vec![("step".to_owned(), text.to_owned())], "admin");
+        let input = ApplyInput::new(vec![("step".to_owned(), text.to_owned())], Actor::trusted("admin"));
         // What refers to nothing is refused, and nothing happened.
         let _ = self.registry.apply(input).await;
     }
@@ -129,7 +130,9 @@ impl Model {
                     format!("{{ principal: {{ kind: agent, subject: {name} }}, grants: [ {grant} ] }}");
                 self.apply(&document("VirtualKey", name, spec)).await;
             }
-            Step::Delete { kind, name } => drop(self.registry.delete(*kind, name, "admin", "").await),
+            Step::Delete { kind, name } => {
+                drop(self.registry.delete(*kind, name, &Actor::trusted("admin"), "").await)
+            }
             Step::Probe { server, edition } => {
                 let Some(uid) = self.uid(Kind::McpServer, server) else { return };
                 let tools: Vec<_> = TOOLS
@@ -140,7 +143,7 @@ impl Model {
                 self.world.report(report(uid, &tools)).await;
             }
             Step::Decide { approve } => drop(self.world.decide_all(None, *approve).await),
-            Step::Revoke { name } => drop(self.keys.revoke(name, "admin", "").await),
+            Step::Revoke { name } => drop(self.keys.revoke(name, &Actor::trusted("admin"), "").await),
         }
     }
 
@@ -187,7 +190,7 @@ async fn run(steps: Vec<Step>, back: usize) {
     let before = model.snapshot().await.1;
     let input = RollbackInput {
         version,
-        author: "admin".to_owned(),
+        by: Actor::trusted("admin"),
         message: String::new(),
         dry_run: false,
         full: false,

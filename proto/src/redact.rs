@@ -37,3 +37,9 @@ impl fmt::Debug for admin::CreatePlaneTokenResponse {
         f.debug_struct("CreatePlaneTokenResponse").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for admin::CreateAdminTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateAdminTokenResponse").field("info", &self.info).finish_non_exhaustive()
+    }
+}

@@ -20,6 +20,13 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
             let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
             output::print(output.output, &value, || approvals_table(&approvals))
         }
+        ApprovalsCommand::Reopen { ids, ask: AskArgs { output, server } } => {
+            let client = Client::connect(&server).await?;
+            let approvals =
+                client.approvals().reopen(api::ReopenRequest { ids }).await?.into_inner().approvals;
+            let value = json!({ "items": approvals.iter().map(approval_json).collect::<Vec<_>>() });
+            output::print(output.output, &value, || approvals_table(&approvals))
+        }
         ApprovalsCommand::Show { id, ask: AskArgs { output, server } } => {
             let client = Client::connect(&server).await?;
             let reply = client.approvals().get_approval(api::GetApprovalRequest { id }).await?.into_inner();
@@ -94,7 +101,27 @@ fn approval_json(approval: &api::Approval) -> Value {
         value.insert("decided".to_owned(), time::rfc3339(approval.decided_unix_ms).into());
         value.insert("message".to_owned(), approval.message.clone().into());
     }
+    if let (Some(value), false) = (value.as_object_mut(), approval.rule.is_empty()) {
+        value.insert("rule".to_owned(), approval.rule.clone().into());
+        value.insert("required".to_owned(), approval.required.into());
+        value.insert("approvers".to_owned(), approval.approvers.clone().into());
+        value.insert("approvedBy".to_owned(), approval.approved_by.clone().into());
+        value.insert("expires".to_owned(), time::rfc3339(approval.expires_unix_ms).into());
+    }
     value
+}
+
+/// Who approved so far, and who is still needed.
+fn needed(approval: &api::Approval) -> String {
+    if approval.rule.is_empty() {
+        return "-".to_owned();
+    }
+    let count = format!("{}/{}", approval.approved_by.len(), approval.required);
+    let by = match approval.approved_by.as_slice() {
+        [] => String::new(),
+        people => format!(" ({})", people.join(", ")),
+    };
+    format!("{count}{by} of {}", approval.approvers.join(", "))
 }
 
 fn approvals_table(approvals: &[api::Approval]) -> String {
@@ -107,10 +134,11 @@ fn approvals_table(approvals: &[api::Approval]) -> String {
             approval.change.clone(),
             approval.state.clone(),
             risk(approval),
+            needed(approval),
             time::ago(approval.opened_unix_ms),
         ]
     });
-    table(&["ID", "KIND", "SERVER", "NAME", "CHANGE", "STATE", "RISK", "AGE"], rows)
+    table(&["ID", "KIND", "SERVER", "NAME", "CHANGE", "STATE", "RISK", "APPROVED", "AGE"], rows)
 }
 
 /// The highest severity and the number of findings: `high (3)`; `none`; `-` where nobody looked.

@@ -1,5 +1,6 @@
 //! The operator's commands: each asks the control plane and prints the answer.
 
+pub(crate) mod admin;
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod explain;

@@ -8,7 +8,7 @@ use portcullis_proto::admin::v1::approvals_server::{self, ApprovalsServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use super::authn::author;
+use super::authn::{actor, author};
 use super::status::with_problems;
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
 use crate::publish::Publisher;
@@ -74,7 +74,7 @@ impl approvals_server::Approvals for ApprovalsService {
         &self,
         request: Request<proto::DecideRequest>,
     ) -> Result<Response<proto::DecideResponse>, Status> {
-        let author = author(&request)?;
+        let by = actor(&request)?;
         let request = request.into_inner();
         let selection = match (request.ids.is_empty(), request.all_pending) {
             (false, false) if request.server.is_empty() => Selection::Ids(request.ids),
@@ -86,11 +86,21 @@ impl approvals_server::Approvals for ApprovalsService {
             }
         };
         let decision = Decision { selection, approve: request.approve, message: request.message };
-        let (approvals, version) = self.approvals.decide(&author, &decision).await?;
+        let (approvals, version) = self.approvals.decide(&by, &decision).await?;
         // It is stored either way: an answer that is late is better than none.
         let _ = timeout(PUBLISH_WAIT, self.publisher.reached(version)).await;
         let approvals = approvals.into_iter().map(to_proto).collect();
         Ok(Response::new(proto::DecideResponse { approvals, version }))
+    }
+
+    async fn reopen(
+        &self,
+        request: Request<proto::ReopenRequest>,
+    ) -> Result<Response<proto::ReopenResponse>, Status> {
+        let by = actor(&request)?;
+        let (approvals, version) = self.approvals.reopen(&by, &request.into_inner().ids).await?;
+        let approvals = approvals.into_iter().map(to_proto).collect();
+        Ok(Response::new(proto::ReopenResponse { approvals, version }))
     }
 }
 
@@ -99,6 +109,7 @@ impl From<ApprovalError> for Status {
         let message = error.to_string();
         match error {
             ApprovalError::Invalid(_) => Self::invalid_argument(message),
+            ApprovalError::Denied(_) => Self::permission_denied(message),
             ApprovalError::NotFound(_) => Self::not_found(message),
             ApprovalError::Refused(refusals) => {
                 let problems: Vec<Problem> = refusals
@@ -125,6 +136,14 @@ fn given(text: String) -> Option<String> {
 
 fn to_proto(approval: Approval) -> proto::Approval {
     let verdict = approval.verdict.unwrap_or_default();
+    let needs = approval.needs.map_or_else(proto::Approval::default, |needs| proto::Approval {
+        rule: needs.rule,
+        required: needs.required,
+        approvers: needs.approvers,
+        approved_by: needs.approved_by,
+        expires_unix_ms: needs.expires_unix_ms,
+        ..proto::Approval::default()
+    });
     proto::Approval {
         id: approval.id,
         kind: approval.kind.as_str().to_owned(),
@@ -141,5 +160,6 @@ fn to_proto(approval: Approval) -> proto::Approval {
             highest: risk.highest.map_or("", Severity::as_str).to_owned(),
             findings: u32::try_from(risk.findings).unwrap_or(u32::MAX),
         }),
+        ..needs
     }
 }

@@ -6,18 +6,16 @@ use portcullis_seal::{Fingerprint, token};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use crate::bootstrap::ADMIN_TOKEN;
+use crate::clock::Clock;
+use crate::governance::{ADMIN_TOKEN, Actor, Identity};
 use crate::refusals::{Refusals, RefusedToken};
 use crate::store::Store;
 
-/// The administrator of a request, as history names them. Handlers find it in the request's extensions.
-#[derive(Debug, Clone)]
-pub struct Author(pub Arc<str>);
-
-/// Admits requests that carry an administrator's token.
+/// Admits requests that carry an administrator's token. Who it is stands in the request's extensions from there on.
 #[derive(Clone)]
 pub struct Authn {
     store: Arc<dyn Store>,
+    clock: Clock,
     refusals: Refusals,
 }
 
@@ -30,11 +28,11 @@ impl std::fmt::Debug for Authn {
 impl Authn {
     /// Admits the tokens that this store knows, and counts the others.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, refusals: Refusals) -> Self {
-        Self { store, refusals }
+    pub fn new(store: Arc<dyn Store>, clock: Clock, refusals: Refusals) -> Self {
+        Self { store, clock, refusals }
     }
 
-    fn author(&self, request: &Request<()>) -> Result<Author, RefusedToken> {
+    fn identity(&self, request: &Request<()>) -> Result<Identity, RefusedToken> {
         let credential = credential(request).ok_or(RefusedToken::Missing)?;
         let presented = token::hash(token::ADMIN, credential).ok_or(RefusedToken::Unknown)?;
         let state = self.store.state();
@@ -43,10 +41,11 @@ impl Authn {
         for object in state.list(ADMIN_TOKEN) {
             let known = object.body.get("hash").and_then(serde_json::Value::as_str);
             if known.and_then(|hash| hash.parse().ok()).is_some_and(|known| same(&known, &presented)) {
-                found = Some(Author(Arc::clone(&object.name)));
+                found = Some(object);
             }
         }
-        found.ok_or(RefusedToken::Unknown)
+        let object = found.ok_or(RefusedToken::Unknown)?;
+        Identity::of(&state, object, self.clock.now_unix_ms()).ok_or(RefusedToken::Revoked)
     }
 }
 
@@ -66,11 +65,11 @@ fn same(known: &Fingerprint, presented: &Fingerprint) -> bool {
 impl Interceptor for Authn {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         // The same words whatever is wrong with it.
-        let author = self.author(&request).map_err(|cause| {
+        let identity = self.identity(&request).map_err(|cause| {
             self.refusals.admin(cause, request.extensions().get());
             Status::unauthenticated("an administrator's token is required")
         })?;
-        request.extensions_mut().insert(author);
+        request.extensions_mut().insert(Arc::new(identity));
         Ok(request)
     }
 }
@@ -80,10 +79,23 @@ impl Interceptor for Authn {
 /// # Errors
 /// When no interceptor saw the request: a fault in how the services are put together, which must not become an anonymous
 /// change.
+pub(crate) fn identity<T>(request: &Request<T>) -> Result<Arc<Identity>, Status> {
+    let identity = request.extensions().get::<Arc<Identity>>().map(Arc::clone);
+    identity.ok_or_else(|| Status::unauthenticated("an administrator's token is required"))
+}
+
+/// The administrator of a request as the one who makes a change.
+///
+/// # Errors
+/// As [`identity`].
+pub(crate) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
+    identity(request).map(Actor::from)
+}
+
+/// The administrator of a request as history names them.
+///
+/// # Errors
+/// As [`identity`].
 pub(crate) fn author<T>(request: &Request<T>) -> Result<Arc<str>, Status> {
-    request
-        .extensions()
-        .get::<Author>()
-        .map(|author| Arc::clone(&author.0))
-        .ok_or_else(|| Status::unauthenticated("an administrator's token is required"))
+    Ok(identity(request)?.author().into())
 }

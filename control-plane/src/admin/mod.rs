@@ -1,14 +1,16 @@
 //! The administrators' API over gRPC: everything that the command line does.
 //!
 //! Each service is a thin coat over the room of its name: messages in, one call, messages out. Who asks is settled before a
-//! handler runs, by one interceptor over all of them; how refusals are told is settled in one place, [`status`].
+//! handler runs, by one interceptor over all of them, and what they may ask by one table, [`rbac`]; how refusals are told is settled in one place, [`status`].
 
+mod access;
 mod approvals;
 mod authn;
 mod explained;
 mod keys;
 mod planes;
 mod policy;
+mod rbac;
 mod reach;
 mod resources;
 mod secrets;
@@ -17,6 +19,7 @@ pub(crate) mod status;
 use std::sync::Arc;
 
 use portcullis_proto::admin::v1 as proto;
+use proto::access_server::AccessServer;
 use proto::keys_server::KeysServer;
 use proto::policy_server::PolicyServer;
 use proto::reach_server::ReachServer;
@@ -26,15 +29,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
+use self::rbac::Guarded;
 use crate::approvals::Approvals;
 use crate::clock::Clock;
+use crate::governance::AdminTokens;
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::store::{Store, Vault};
 use crate::stream::{PlaneTokens, Planes};
 
 pub use approvals::ApprovalsService;
-pub use authn::{Authn, Author};
+pub use authn::Authn;
 pub use planes::PlanesService;
 
 /// The largest request with documents, in bytes.
@@ -65,6 +70,8 @@ pub struct Parts {
     pub planes: Planes,
     /// With what they connect.
     pub tokens: PlaneTokens,
+    /// With what administrators do.
+    pub admin_tokens: AdminTokens,
     /// What time it is.
     pub clock: Clock,
     /// Ends watches.
@@ -86,12 +93,15 @@ pub const SERVICES: &[&str] = &[
     proto::reach_server::SERVICE_NAME,
     proto::planes_server::SERVICE_NAME,
     proto::secrets_server::SERVICE_NAME,
+    proto::access_server::SERVICE_NAME,
 ];
 
-/// All services of `portcullis.admin.v1`, behind the administrator's token.
+/// All services of `portcullis.admin.v1`, behind the administrator's token and the table of rights.
 #[must_use]
 pub fn add_to(routes: Routes, parts: Parts) -> Routes {
-    let authn = Authn::new(Arc::clone(&parts.store), parts.planes.refusals().clone());
+    let authn = Authn::new(Arc::clone(&parts.store), parts.clock.clone(), parts.planes.refusals().clone());
+    let access = AccessServer::new(access::AccessService(parts.admin_tokens));
+    let access = access.max_decoding_message_size(MAX_REQUEST_BYTES);
     let resources = resources::ResourcesService::new(parts.registry, parts.shutdown);
     let resources = ResourcesServer::new(resources)
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
@@ -112,11 +122,12 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
     let secrets = secrets::SecretsService::new(parts.store, parts.vault, parts.clock);
     let secrets = SecretsServer::new(secrets).max_decoding_message_size(MAX_REQUEST_BYTES);
     routes
-        .add_service(InterceptedService::new(resources, authn.clone()))
-        .add_service(InterceptedService::new(keys, authn.clone()))
-        .add_service(InterceptedService::new(approvals, authn.clone()))
-        .add_service(InterceptedService::new(policy, authn.clone()))
-        .add_service(InterceptedService::new(reach, authn.clone()))
-        .add_service(InterceptedService::new(planes, authn.clone()))
-        .add_service(InterceptedService::new(secrets, authn.clone()))
+        .add_service(InterceptedService::new(Guarded(resources), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(keys), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(approvals), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(policy), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(reach), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(planes), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(secrets), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(access), authn))
 }

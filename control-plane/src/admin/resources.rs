@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::authn::author;
+use super::authn::actor;
 use super::status::problem_to_proto;
 use crate::objects::NewKey;
 use crate::registry::{
@@ -45,10 +45,10 @@ impl Resources for ResourcesService {
         &self,
         request: Request<proto::ApplyRequest>,
     ) -> Result<Response<proto::ApplyResponse>, Status> {
-        let author = author(&request)?;
+        let by = actor(&request)?;
         let request = request.into_inner();
         let files = request.files.into_iter().map(|file| (file.name, file.text)).collect();
-        let mut input = ApplyInput::new(files, &author);
+        let mut input = ApplyInput::new(files, by);
         input.dry_run = request.dry_run;
         input.message = request.message;
         input.full = request.full;
@@ -101,10 +101,10 @@ impl Resources for ResourcesService {
         &self,
         request: Request<proto::DeleteRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
-        let author = author(&request)?;
+        let by = actor(&request)?;
         let request = request.into_inner();
         let version =
-            self.registry.delete(kind(&request.kind)?, &request.name, &author, &request.message).await?;
+            self.registry.delete(kind(&request.kind)?, &request.name, &by, &request.message).await?;
         Ok(Response::new(proto::DeleteResponse { version }))
     }
 
@@ -112,9 +112,9 @@ impl Resources for ResourcesService {
         &self,
         request: Request<proto::RollbackRequest>,
     ) -> Result<Response<proto::RollbackResponse>, Status> {
-        let author = author(&request)?;
+        let by = actor(&request)?;
         let proto::RollbackRequest { version, message, dry_run, full } = request.into_inner();
-        let input = RollbackInput { version, author: author.to_string(), message, dry_run, full };
+        let input = RollbackInput { version, by, message, dry_run, full };
         let applied = applied_to_proto(self.registry.rollback(input).await?)?;
         Ok(Response::new(proto::RollbackResponse { applied: Some(applied) }))
     }

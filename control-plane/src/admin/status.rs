@@ -18,21 +18,13 @@ impl From<RegistryError> for Status {
         let message = cut(&error.to_string());
         match error {
             RegistryError::Invalid(problems) => with_problems(Code::InvalidArgument, message, &problems),
-            RegistryError::Refused(_) => {
-                let problem = Problem {
-                    file: String::new(),
-                    line: 0,
-                    resource: String::new(),
-                    field: String::new(),
-                    message: message.clone(),
-                };
-                with_problems(Code::FailedPrecondition, message, &[problem])
-            }
+            RegistryError::Refused(_) => one_problem(Code::FailedPrecondition, "", message),
             RegistryError::NotFound(_) => Self::not_found(message),
             RegistryError::Exists(_) => Self::already_exists(message),
             RegistryError::Busy => Self::aborted(message),
             RegistryError::Unavailable(_) => Self::unavailable(message),
             RegistryError::Internal(_) => Self::internal(message),
+            RegistryError::Denied(_) => Self::permission_denied(message),
         }
     }
 }
@@ -56,6 +48,13 @@ pub(crate) fn with_problems(code: Code, message: String, problems: &[Problem]) -
         });
     }
     Status::with_details(code, message, Bytes::from(details.encode_to_vec()))
+}
+
+/// A status about one field; an empty one when the whole request is meant.
+pub(crate) fn one_problem(code: Code, field: &str, message: String) -> Status {
+    let message = cut(&message);
+    let (file, resource, field) = (String::new(), String::new(), field.to_owned());
+    with_problems(code, message.clone(), &[Problem { file, line: 0, resource, field, message }])
 }
 
 /// A problem as it travels.

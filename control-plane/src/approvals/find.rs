@@ -11,6 +11,9 @@ use crate::catalog::{DEFINITION, DefinitionKind, StoredDefinition, Verdict, appr
 use crate::review::{Definition, Names, Review, review};
 use crate::store::{Object, State};
 
+/// How many approvals of one definition are kept while more are needed.
+const MAX_VOTES: usize = 64;
+
 /// One stored definition with what is needed to speak of it.
 pub(super) struct Candidate {
     pub(super) stored: StoredDefinition,
@@ -52,6 +55,11 @@ fn of_server(state: &State, server: &Object) -> Vec<Candidate> {
 }
 
 impl Candidate {
+    /// The server's name.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
     fn id(&self, fingerprint: &Fingerprint) -> String {
         approval_id(&self.stored.server, self.stored.kind, &self.stored.name, fingerprint)
     }
@@ -108,6 +116,7 @@ impl Candidate {
             opened_unix_ms: offered.map_or(0, |offered| offered.since_unix_ms),
             verdict,
             risk: offered.and_then(|offered| offered.risk),
+            needs: None,
         })
     }
 
@@ -147,8 +156,8 @@ impl Candidate {
     /// Why this approval cannot be decided so; `None` when it can.
     pub(super) fn refuses(&self, approval: &Approval, approve: bool) -> Option<String> {
         let offered = self.stored.offered.as_ref().map(|offered| offered.fingerprint);
-        let decided_so = (approval.state == ApprovalState::Approved) == approve
-            && approval.state != ApprovalState::Pending;
+        let decided = matches!(approval.state, ApprovalState::Approved | ApprovalState::Denied);
+        let decided_so = decided && (approval.state == ApprovalState::Approved) == approve;
         // A denial may take back what was approved, also of something that is not offered now; what is approved has to be
         // what the server offers.
         let possible = decided_so || !approve || offered == Some(approval.fingerprint);
@@ -162,6 +171,14 @@ impl Candidate {
         } else if !approve && self.stored.denial(&fingerprint).is_none() {
             self.stored.deny(fingerprint, verdict.clone());
         }
+    }
+
+    /// Takes in one approval of several; the oldest ones go where there are too many to count.
+    pub(super) fn vote(&mut self, verdict: Verdict) {
+        let votes = &mut self.stored.votes;
+        votes.retain(|vote| vote.by != verdict.by);
+        votes.push(verdict);
+        votes.drain(..votes.len().saturating_sub(MAX_VOTES));
     }
 
     fn superseded(&self) -> String {

@@ -4,6 +4,7 @@
 //! both: a definition that changes while somebody reads it has another id, so that nobody approves what they did not see.
 
 mod find;
+mod vote;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use serde::Serialize;
 
 use crate::catalog::{DefinitionKind, Verdict, names, write_definition};
 use crate::clock::Clock;
+use crate::governance::{AccessError, Actor, Identity};
 use crate::review::{Review, Risk};
-use crate::store::{CommitError, State, Store, TransactError, transact};
+use crate::store::{CommitError, Op, State, Store, TransactError, transact};
 
 use find::{Candidate, Meaning};
+use vote::{Desk, Objection, Step};
 
 /// How many approvals one decision may name.
 pub const MAX_IDS: usize = 30_000;
@@ -30,6 +33,8 @@ pub const MAX_MESSAGE: usize = 4_000;
 pub enum ApprovalState {
     /// It waits.
     Pending,
+    /// It waited for too long by the rule that is about it: it has to be opened again.
+    Expired,
     /// It was approved, by a person or a rule.
     Approved,
     /// It was denied.
@@ -42,6 +47,7 @@ impl ApprovalState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
+            Self::Expired => "expired",
             Self::Approved => "approved",
             Self::Denied => "denied",
         }
@@ -92,6 +98,23 @@ pub struct Approval {
     pub verdict: Option<Verdict>,
     /// What the review found when it was seen first; absent where nobody looked, and of what is offered no longer.
     pub risk: Option<Risk>,
+    /// What it takes to approve it; absent where no rule is about it, and once it is decided.
+    pub needs: Option<Box<Needs>>,
+}
+
+/// What an approval rule asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The `ApprovalRule`.
+    pub rule: String,
+    /// How many different people.
+    pub required: u32,
+    /// Whom it lets approve: `role NAME`, or a person.
+    pub approvers: Vec<String>,
+    /// Who approved so far, as history names them.
+    pub approved_by: Vec<String>,
+    /// When it will have waited for too long, milliseconds since the Unix epoch; 0 when never.
+    pub expires_unix_ms: u64,
 }
 
 /// One approval with its definitions.
@@ -155,6 +178,9 @@ pub enum ApprovalError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Who asked lacks a right: somebody else may have it.
+    #[error("{0}")]
+    Denied(String),
     /// There is nothing of this name.
     #[error("{0}")]
     NotFound(String),
@@ -204,11 +230,16 @@ impl Approvals {
     pub fn list(&self, filter: &ApprovalFilter) -> Result<Vec<Approval>, ApprovalError> {
         let state = self.store.state();
         must_exist(&state, filter.server.as_deref())?;
-        let mut approvals: Vec<_> = find::candidates(&state, filter.server.as_deref())
-            .into_iter()
-            .flat_map(|candidate| candidate.approvals())
-            .filter(|approval| filter.all || approval.state == ApprovalState::Pending)
-            .collect();
+        let mut desk = Desk::new(&state, self.clock.now_unix_ms());
+        let mut approvals = Vec::new();
+        for candidate in find::candidates(&state, filter.server.as_deref()) {
+            for mut approval in candidate.approvals() {
+                if filter.all || approval.state == ApprovalState::Pending {
+                    desk.tell(&candidate, &mut approval);
+                    approvals.push(approval);
+                }
+            }
+        }
         approvals.sort_by(|a, b| {
             (a.state, &a.server, a.kind, &a.name, &a.id).cmp(&(b.state, &b.server, b.kind, &b.name, &b.id))
         });
@@ -226,7 +257,7 @@ impl Approvals {
             if let Some((_, meaning)) = candidate.meanings(&ids).pop() {
                 return match meaning {
                     Meaning::Superseded(message) => Err(ApprovalError::NotFound(message)),
-                    Meaning::Approval(approval) => Ok(ApprovalDetail {
+                    Meaning::Approval(mut approval) => Ok(ApprovalDetail {
                         definition: candidate.stored.offered_definition().map(str::to_owned),
                         approved_definition: candidate
                             .stored
@@ -234,7 +265,10 @@ impl Approvals {
                             .as_ref()
                             .map(|approved| approved.definition.clone()),
                         review: candidate.review(&names(&state)),
-                        approval,
+                        approval: {
+                            Desk::new(&state, self.clock.now_unix_ms()).tell(&candidate, &mut approval);
+                            approval
+                        },
                     }),
                 };
             }
@@ -248,7 +282,7 @@ impl Approvals {
     /// See [`ApprovalError`].
     pub async fn decide(
         &self,
-        author: &str,
+        by: &Actor,
         decision: &Decision,
     ) -> Result<(Vec<Approval>, u64), ApprovalError> {
         if decision.message.chars().count() > MAX_MESSAGE {
@@ -263,38 +297,54 @@ impl Approvals {
         }
         let now = self.clock.now_unix_ms();
         let verdict =
-            Verdict { by: author.to_owned(), unix_ms: now, message: decision.message.trim().to_owned() };
+            Verdict { by: by.author().to_owned(), unix_ms: now, message: decision.message.trim().to_owned() };
         let message = match verdict.message.as_str() {
             "" if decision.approve => "approve",
             "" => "deny",
             message => message,
         };
-        let (state, decided) = transact(&*self.store, author, message, now, |state| {
-            let mut candidates = select(state, &decision.selection, decision.approve)?;
-            let mut ops = Vec::new();
-            let mut decided = Vec::new();
-            for (candidate, fingerprints) in &mut candidates {
-                let before = candidate.stored.clone();
-                for fingerprint in fingerprints.iter() {
-                    candidate.decide(*fingerprint, decision.approve, &verdict);
-                    decided.extend(candidate.approval(fingerprint));
-                }
-                if candidate.stored != before {
-                    ops.extend(write_definition(&candidate.stored, candidate.uid));
-                }
-            }
-            Ok((ops, decided))
+        let (state, decided) = transact(&*self.store, by.author(), message, now, |state| {
+            let identity = by.judged(state, now)?;
+            let selected = select(state, &decision.selection, decision.approve)?;
+            let all = matches!(decision.selection, Selection::AllPending { .. });
+            decide(&mut Desk::new(state, now), identity.as_ref(), selected, all, decision.approve, &verdict)
         })
         .await
-        .map_err(|error| match error {
-            TransactError::Refused(refused) => refused,
-            TransactError::Contended => ApprovalError::Busy,
-            TransactError::Store(CommitError::Invalid(why)) => {
-                ApprovalError::Invalid(format!("too much for one decision ({why}); decide fewer at once"))
-            }
-            TransactError::Store(error) => ApprovalError::Unavailable(error.to_string()),
-        })?;
+        .map_err(transact_error)?;
         Ok((decided, state.version))
+    }
+
+    /// Opens again what waited for too long; the approvals that it had are void. All of them, or none.
+    ///
+    /// # Errors
+    /// See [`ApprovalError`].
+    pub async fn reopen(&self, by: &Actor, ids: &[String]) -> Result<(Vec<Approval>, u64), ApprovalError> {
+        let now = self.clock.now_unix_ms();
+        let (state, opened) = transact(&*self.store, by.author(), "open again", now, |state| {
+            let identity = by.judged(state, now)?;
+            let mut desk = Desk::new(state, now);
+            let (mut ops, mut opened) = (Vec::new(), Vec::new());
+            for (mut candidate, fingerprints) in select_ids(state, ids, true)? {
+                for fingerprint in fingerprints {
+                    let Some(mut approval) = candidate.approval(&fingerprint) else { continue };
+                    desk.may_reopen(identity.as_ref(), &approval)
+                        .map_err(|objection| objection.alone(&approval.id))?;
+                    desk.tell(&candidate, &mut approval);
+                    if approval.state == ApprovalState::Expired {
+                        candidate.stored.votes.clear();
+                        candidate.stored.reopened_unix_ms = Some(now);
+                        ops.extend(write_definition(&candidate.stored, candidate.uid));
+                        approval.state = ApprovalState::Pending;
+                        desk.tell(&candidate, &mut approval);
+                    }
+                    opened.push(approval);
+                }
+            }
+            Ok((ops, opened))
+        })
+        .await
+        .map_err(transact_error)?;
+        Ok((opened, state.version))
     }
 }
 
@@ -340,6 +390,83 @@ fn select_ids(state: &State, ids: &[String], approve: bool) -> Result<Selected, 
     }
     refusals.extend(open.into_iter().map(|id| Refusal { id: id.to_owned(), message: unknown(id) }));
     if refusals.is_empty() { Ok(selected) } else { Err(ApprovalError::Refused(refusals)) }
+}
+
+/// Decides what was selected, each thing by the rule that is about it. Of all that wait those are left out that who asks cannot
+/// decide; of what is named everything must be decided.
+fn decide(
+    desk: &mut Desk<'_>,
+    by: Option<&Identity>,
+    selected: Selected,
+    all: bool,
+    approve: bool,
+    verdict: &Verdict,
+) -> Result<(Vec<Op>, Vec<Approval>), ApprovalError> {
+    let (mut ops, mut decided, mut objections) = (Vec::new(), Vec::new(), Vec::new());
+    for (mut candidate, fingerprints) in selected {
+        let before = candidate.stored.clone();
+        for fingerprint in &fingerprints {
+            let Some(mut approval) = candidate.approval(fingerprint) else { continue };
+            desk.tell(&candidate, &mut approval);
+            match desk.judge(by, &candidate, &approval, approve, verdict) {
+                Ok(Step::Decided(verdict)) => candidate.decide(*fingerprint, approve, &verdict),
+                Ok(Step::Vote(verdict)) => candidate.vote(verdict),
+                Ok(Step::Nothing) => {}
+                Err(objection) => {
+                    objections.push((approval.id, objection));
+                    continue;
+                }
+            }
+            if let Some(mut approval) = candidate.approval(fingerprint) {
+                desk.tell(&candidate, &mut approval);
+                decided.push(approval);
+            }
+        }
+        if candidate.stored != before {
+            ops.extend(write_definition(&candidate.stored, candidate.uid));
+        }
+    }
+    if objections.is_empty() || (all && !decided.is_empty()) {
+        return Ok((ops, decided));
+    }
+    match objections.iter().find(|(_, objection)| objection.denied) {
+        Some((_, objection)) => Err(ApprovalError::Denied(objection.message.clone())),
+        None => Err(ApprovalError::Refused(
+            objections
+                .into_iter()
+                .map(|(id, objection)| Refusal { id, message: objection.message })
+                .collect(),
+        )),
+    }
+}
+
+impl Objection {
+    /// The objection to the only thing that was asked.
+    fn alone(self, id: &str) -> ApprovalError {
+        if self.denied {
+            return ApprovalError::Denied(self.message);
+        }
+        ApprovalError::Refused(vec![Refusal { id: id.to_owned(), message: self.message }])
+    }
+}
+
+impl From<AccessError> for ApprovalError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Denied(why) | AccessError::Refused(why) => Self::Denied(why),
+        }
+    }
+}
+
+fn transact_error(error: TransactError<ApprovalError>) -> ApprovalError {
+    match error {
+        TransactError::Refused(refused) => refused,
+        TransactError::Contended => ApprovalError::Busy,
+        TransactError::Store(CommitError::Invalid(why)) => {
+            ApprovalError::Invalid(format!("too much for one decision ({why}); decide fewer at once"))
+        }
+        TransactError::Store(error) => ApprovalError::Unavailable(error.to_string()),
+    }
 }
 
 fn must_exist(state: &State, server: Option<&str>) -> Result<(), ApprovalError> {

@@ -3,7 +3,7 @@
 //! What is kept are facts: what the upstream offers now, what was approved, what was denied. The state is never stored; it
 //! follows from the facts and the server's rules, so that a rule that changes takes effect without rewriting anything.
 
-use portcullis_policy::resource::{ChangedTools, NewTools, ToolRules, Uid};
+use portcullis_policy::resource::{ChangeClass, ChangedTools, NewTools, ToolRules, Uid};
 use portcullis_seal::{Fingerprint, sha256};
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,12 @@ pub struct StoredDefinition {
     /// What waited and is no longer offered, the newest last: so that its id can be answered with a reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<Fingerprint>,
+    /// Who approved what is offered now, where it takes more people; gone as soon as another definition is offered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Verdict>,
+    /// When what is offered now was opened again, after it waited for too long; milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened_unix_ms: Option<u64>,
 }
 
 /// What an upstream offers.
@@ -163,6 +169,8 @@ impl StoredDefinition {
             approved: None,
             denied: Vec::new(),
             superseded: Vec::new(),
+            votes: Vec::new(),
+            reopened_unix_ms: None,
         }
     }
 
@@ -219,6 +227,16 @@ impl StoredDefinition {
         self.denied.iter().find(|denied| denied.fingerprint == *fingerprint)
     }
 
+    /// What kind of change its approval would be.
+    #[must_use]
+    pub const fn change_class(&self) -> ChangeClass {
+        match (self.kind, &self.approved) {
+            (DefinitionKind::Identity, _) => ChangeClass::Identity,
+            (_, None) => ChangeClass::New,
+            (_, Some(_)) => ChangeClass::Changed,
+        }
+    }
+
     /// The text of what is offered now.
     #[must_use]
     pub fn offered_definition(&self) -> Option<&str> {
@@ -229,10 +247,10 @@ impl StoredDefinition {
         })
     }
 
-    /// Whether the review has to look at what a prober saw before [`Self::observe`] takes it in: it is new, or a rule is about
-    /// to approve it.
+    /// Whether the review has to look at what a prober saw before [`Self::sight`] takes it in: it is new, or a rule is about to
+    /// approve it.
     #[must_use]
-    pub fn needs_look(&self, fingerprint: &Fingerprint, rules: &ToolRules) -> bool {
+    pub fn needs_look(&self, fingerprint: &Fingerprint, rules: &ToolRules, by_rule: bool) -> bool {
         if self.is_approved(fingerprint) || self.is_ignored(rules) {
             return false;
         }
@@ -240,7 +258,7 @@ impl StoredDefinition {
         match known.and_then(|offered| offered.risk) {
             None => true,
             // What it may be taken for depends on what other servers offer, and may have been harmless when it was seen first.
-            Some(risk) => !risk.needs_person() && !self.is_held() && self.approving_rule(rules).is_some(),
+            Some(risk) => by_rule && !risk.needs_person() && !self.is_held(),
         }
     }
 
@@ -254,6 +272,20 @@ impl StoredDefinition {
         rules: &ToolRules,
         now_unix_ms: u64,
     ) {
+        self.sight(fingerprint, definition, risk, now_unix_ms);
+        if let Some(rule) = self.approving_rule(rules) {
+            self.approve_by_rule(rule, risk, now_unix_ms);
+        }
+    }
+
+    /// Takes in what a prober saw, and what the review found of it just now.
+    pub fn sight(
+        &mut self,
+        fingerprint: Fingerprint,
+        definition: &str,
+        risk: Option<Risk>,
+        now_unix_ms: u64,
+    ) {
         match &mut self.offered {
             Some(offered) if offered.fingerprint == fingerprint => offered.risk = risk.or(offered.risk),
             _ => {
@@ -264,15 +296,21 @@ impl StoredDefinition {
                 self.gone_unix_ms = None;
             }
         }
-        if self.is_approved(&fingerprint) || self.is_held() || risk.is_none_or(|risk| risk.needs_person()) {
-            return;
+    }
+
+    /// Approves what is offered now in the name of a rule, unless a person said no, or should look first: nothing that nobody
+    /// looked at, and nothing that the review warns of.
+    pub fn approve_by_rule(&mut self, rule: &str, risk: Option<Risk>, now_unix_ms: u64) {
+        let approved = self.offered.as_ref().is_none_or(|offered| self.is_approved(&offered.fingerprint));
+        let may = risk.is_some_and(|risk| !risk.needs_person());
+        if !approved && !self.is_held() && may {
+            self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
         }
-        let Some(rule) = self.approving_rule(rules) else { return };
-        self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
     }
 
     /// The rule that approves what is offered without a person.
-    fn approving_rule(&self, rules: &ToolRules) -> Option<&'static str> {
+    #[must_use]
+    pub fn approving_rule(&self, rules: &ToolRules) -> Option<&'static str> {
         match self.approved {
             None if rules.new_tools == NewTools::Approve => Some("rule newTools: approve"),
             Some(_) if rules.changed_tools == ChangedTools::Approve => Some("rule changedTools: approve"),
@@ -297,6 +335,7 @@ impl StoredDefinition {
         let pin = offered.fingerprint;
         self.denied.retain(|denied| denied.fingerprint != pin);
         self.approved = Some(Approved { pin, definition, verdict });
+        self.forget_votes();
     }
 
     /// Denies exactly this, and takes its approval back where it had one.
@@ -311,6 +350,7 @@ impl StoredDefinition {
         self.denied.retain(|denied| denied.fingerprint != fingerprint);
         self.denied.push(Denied { fingerprint, verdict });
         drop_oldest(&mut self.denied);
+        self.forget_votes();
     }
 
     /// Takes back an approval that was given since `then` and serves what was not served then under these rules. Says whether
@@ -348,7 +388,14 @@ impl StoredDefinition {
         self.denied.iter().any(|denied| denied.verdict.unix_ms >= since)
     }
 
+    /// Votes are for one fingerprint, and end with the decision.
+    fn forget_votes(&mut self) {
+        self.votes.clear();
+        self.reopened_unix_ms = None;
+    }
+
     fn supersede(&mut self) {
+        self.forget_votes();
         if let Some(offered) = &self.offered {
             let old = offered.fingerprint;
             if !self.is_approved(&old) && self.denial(&old).is_none() {

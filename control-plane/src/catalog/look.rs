@@ -57,10 +57,11 @@ pub(super) fn look(state: &State, offer: &mut Offer) {
         .into_iter()
         .map(|(_, stored)| ((stored.kind, stored.name.clone()), stored))
         .collect();
+    let judges = reconcile::Judges::of(state, object, &rules);
     for ((kind, name), sighting) in &mut offer.definitions {
         let unknown = StoredDefinition::new(offer.server, *kind, name.clone());
         let known = stored.get(&(*kind, name.clone())).unwrap_or(&unknown);
-        if known.needs_look(&sighting.fingerprint, &rules) {
+        if judges.need_look(known, sighting) {
             let definition = Definition {
                 subject: kind.subject(),
                 server: &object.name,

@@ -11,6 +11,7 @@ use super::definition::{DEFINITION, DefinitionKind, Standing, StoredDefinition};
 use super::observation::OBSERVATION;
 use super::offer::{Offer, Sighting};
 use super::server;
+use crate::governance::{Matter, Rulebook};
 use crate::store::{Object, Op, State};
 
 /// How many definitions that are gone keep their approval, for each server; those gone longest are forgotten first.
@@ -68,9 +69,10 @@ pub(super) fn reconcile(
     now_unix_ms: u64,
     allowance: u64,
 ) -> Result<Batch, NoServer> {
-    let rules =
-        server::by_uid(state, &offer.server).and_then(|object| server::rules(object)).ok_or(NoServer)?;
-    let (mut changes, unseen) = compare(state, offer, &rules, now_unix_ms);
+    let object = server::by_uid(state, &offer.server).ok_or(NoServer)?;
+    let rules = server::rules(object).ok_or(NoServer)?;
+    let judges = Judges::of(state, object, &rules);
+    let (mut changes, unseen) = compare(state, offer, &judges, now_unix_ms);
     forget_oldest(state, offer, &mut changes);
     changes.sort_by_key(|change| !change.urgent);
 
@@ -94,13 +96,53 @@ pub(super) fn reconcile(
     Ok(batch)
 }
 
+/// What decides over a definition without a person: the server's own rules, or the approval rule that is about it.
+pub(super) struct Judges<'a> {
+    rules: &'a ToolRules,
+    book: Rulebook,
+    server: Matter,
+}
+
+impl<'a> Judges<'a> {
+    /// Those of one server.
+    pub(super) fn of(state: &State, server: &Object, rules: &'a ToolRules) -> Self {
+        Self { rules, book: Rulebook::of(state), server: Matter::of_server(server) }
+    }
+
+    /// Whether the review has to look at it before it is taken in.
+    pub(super) fn need_look(&self, stored: &StoredDefinition, sighting: &Sighting) -> bool {
+        let by_rule = match self.book.rule(&self.server.class(stored.change_class())) {
+            None => stored.approving_rule(self.rules).is_some(),
+            Some(rule) => rule.approves_by_itself(&sighting.definition),
+        };
+        stored.needs_look(&sighting.fingerprint, self.rules, by_rule)
+    }
+
+    fn observe(&self, stored: &mut StoredDefinition, sighting: &Sighting, now_unix_ms: u64) {
+        let (fingerprint, definition) = (sighting.fingerprint, sighting.definition.as_str());
+        let class = stored.change_class();
+        match self.book.rule(&self.server.class(class)) {
+            None => stored.observe(fingerprint, definition, sighting.risk, self.rules, now_unix_ms),
+            // Who may approve is not for the server to say: its own `approve` counts for nothing here.
+            Some(rule) => {
+                stored.sight(fingerprint, definition, sighting.risk, now_unix_ms);
+                if rule.approves_by_itself(definition) {
+                    stored.approve_by_rule(&format!("rule {}", rule.name), sighting.risk, now_unix_ms);
+                }
+            }
+        }
+    }
+}
+
 /// What changes, and how much of it the review has to look at first.
-fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) -> (Vec<Change>, usize) {
+fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) -> (Vec<Change>, usize) {
+    let rules = judges.rules;
     let mut known = BTreeSet::new();
     let mut changes = Vec::new();
     let mut unseen = 0;
     let mut look = |stored: &StoredDefinition, sighting: &Sighting| {
-        unseen += usize::from(sighting.risk.is_none() && stored.needs_look(&sighting.fingerprint, rules));
+        // A steady server is asked nothing: what it offers is approved, or was looked at.
+        unseen += usize::from(sighting.risk.is_none() && judges.need_look(stored, sighting));
     };
     for (object, before) in stored(state, &offer.server) {
         let mut after = before.clone();
@@ -110,7 +152,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         let kind = match sighting {
             Some(sighting) => {
                 look(&before, sighting);
-                after.observe(sighting.fingerprint, &sighting.definition, sighting.risk, rules, now_unix_ms);
+                judges.observe(&mut after, sighting, now_unix_ms);
                 Kind::Changed
             }
             // A malformed identity is reported and changes nothing; a server cannot stop having one.
@@ -131,7 +173,7 @@ fn compare(state: &State, offer: &Offer, rules: &ToolRules, now_unix_ms: u64) ->
         let mut after = StoredDefinition::new(offer.server, key.0, key.1.clone());
         if !after.is_ignored(rules) {
             look(&after, sighting);
-            after.observe(sighting.fingerprint, &sighting.definition, sighting.risk, rules, now_unix_ms);
+            judges.observe(&mut after, sighting, now_unix_ms);
             changes.push(change(None, after, Uid(uuid::Uuid::new_v4()), rules, Kind::New));
         }
     }

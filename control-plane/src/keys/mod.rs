@@ -4,10 +4,11 @@
 //! registry.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use portcullis_policy::resource::{Kind, Name, Uid};
+use portcullis_policy::resource::{Kind, Name, Right, Uid};
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::governance::{Actor, Scope};
 use crate::objects::{KeyMaterial, NewKey};
 use crate::publish::{Decision, Publisher};
 use crate::registry::{ApplyInput, Registry, RegistryError};
@@ -53,7 +54,7 @@ impl Keys {
         &self,
         name: &str,
         file: Option<(String, String)>,
-        author: &str,
+        by: &Actor,
     ) -> Result<(NewKey, u64), RegistryError> {
         let name = parse_name(name)?;
         let file = file.unwrap_or_else(|| {
@@ -65,7 +66,7 @@ impl Keys {
             });
             (NO_FILE.to_owned(), document.to_string())
         });
-        let mut input = ApplyInput::new(vec![file], author);
+        let mut input = ApplyInput::new(vec![file], by.clone());
         input.message = format!("create key {name}");
         input.only_new_key = Some(name.clone());
         let mut applied = self.registry.apply(input).await?;
@@ -80,12 +81,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`RegistryError::NotFound`]; [`RegistryError::Refused`] for a revoked key; a grace over [`MAX_GRACE_SECONDS`].
-    pub async fn rotate(
-        &self,
-        name: &str,
-        grace_seconds: u64,
-        author: &str,
-    ) -> Result<Rotated, RegistryError> {
+    pub async fn rotate(&self, name: &str, grace_seconds: u64, by: &Actor) -> Result<Rotated, RegistryError> {
         let name = parse_name(name)?;
         if grace_seconds > MAX_GRACE_SECONDS {
             return Err(RegistryError::invalid(
@@ -93,7 +89,7 @@ impl Keys {
                 format!("the old secret may live on for at most {} days", MAX_GRACE_SECONDS / 86_400),
             ));
         }
-        let clock = self.clock.clone();
+        let (clock, asks) = (self.clock.clone(), by.clone());
         let message = format!("rotate key {name}");
         let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
             let (object, mut material) = material_of(state, &name)?;
@@ -102,6 +98,7 @@ impl Keys {
                     "VirtualKey/{name} is revoked for good; delete it and create another one"
                 )));
             }
+            may_write(state, &asks, object, clock.now_unix_ms())?;
             let now = time(clock.now_unix_ms())?;
             let grace = TimeDelta::seconds(i64::try_from(grace_seconds).unwrap_or(i64::MAX));
             let until = now + grace;
@@ -111,7 +108,8 @@ impl Keys {
             let until_unix_ms = u64::try_from(until.timestamp_millis()).unwrap_or(0);
             Ok(Decision { ops, answer: (key, until_unix_ms), dry_run: false })
         };
-        let (version, (key, old_until_unix_ms)) = self.publisher.transact(author, &message, decide).await?;
+        let (version, (key, old_until_unix_ms)) =
+            self.publisher.transact(by.author(), &message, decide).await?;
         Ok(Rotated { key, old_until_unix_ms, version })
     }
 
@@ -119,12 +117,14 @@ impl Keys {
     ///
     /// # Errors
     /// [`RegistryError::NotFound`].
-    pub async fn revoke(&self, name: &str, author: &str, message: &str) -> Result<u64, RegistryError> {
+    pub async fn revoke(&self, name: &str, by: &Actor, message: &str) -> Result<u64, RegistryError> {
         let name = parse_name(name)?;
         let message = Registry::message(message)?;
         let message = if message.is_empty() { format!("revoke key {name}") } else { message.to_owned() };
+        let (clock, asks) = (self.clock.clone(), by.clone());
         let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
             let (object, mut material) = material_of(state, &name)?;
+            may_write(state, &asks, object, clock.now_unix_ms())?;
             if material.revoked {
                 return Ok(Decision { ops: Vec::new(), answer: (), dry_run: false });
             }
@@ -132,7 +132,7 @@ impl Keys {
             material.revoked = true;
             Ok(Decision { ops: vec![put(&material, object.uid)?], answer: (), dry_run: false })
         };
-        let (version, ()) = self.publisher.transact(author, &message, decide).await?;
+        let (version, ()) = self.publisher.transact(by.author(), &message, decide).await?;
         Ok(version)
     }
 }
@@ -141,6 +141,14 @@ fn parse_name(name: &str) -> Result<Name, RegistryError> {
     name.parse().map_err(|error: portcullis_policy::resource::BadName| {
         RegistryError::invalid("NAME", error.to_string())
     })
+}
+
+/// Whether somebody may change the secrets of this key.
+fn may_write(state: &State, by: &Actor, key: &Object, now: u64) -> Result<(), RegistryError> {
+    let Some(identity) = by.judged(state, now)? else { return Ok(()) };
+    let what = format!("change the secrets of VirtualKey/{}", key.name);
+    let scope = Scope::of_object(Kind::VirtualKey, key);
+    identity.must_have(Right::KeysWrite, &scope, &what).map_err(RegistryError::Denied)
 }
 
 fn material_of<'a>(state: &'a State, name: &Name) -> Result<(&'a Object, KeyMaterial), RegistryError> {

@@ -129,7 +129,7 @@ impl Entries {
             _ => {}
         }
         let key = LineKey::Resource(kind, Arc::clone(&object.name));
-        self.line(key, parts, all, || resource_entry(state, object).map(Some))
+        self.line(key, parts, all, || resource_entry(state, object))
     }
 
     /// Tools and prompts of a server. What they are depends on its rules too.
@@ -211,11 +211,13 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
 }
 
 /// The entry of one resource.
-fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Entry, PrepareError> {
+fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry>, PrepareError> {
     let resource =
         Resource::from_json(&object.body).map_err(|detail| PrepareError::object(object, detail))?;
     let (uid, name) = (object.uid, resource.metadata.name);
-    Ok(match resource.spec {
+    Ok(Some(match resource.spec {
+        // Who administers is nothing that data planes know.
+        Spec::Role(_) | Spec::RoleBinding(_) | Spec::ApprovalRule(_) => return Ok(None),
         Spec::TrustZone(zone) => Entry::Zone(ZoneEntry {
             uid,
             name,
@@ -262,5 +264,5 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Entry, Prepa
                 expires_at: key.expires_at,
             }))
         }
-    })
+    }))
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use portcullis_policy::check::{self, Finding, ResourceSet};
 use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::{self, Located, Problem, SourceFile};
-use portcullis_policy::resource::{Kind, Name, Spec, Uid};
+use portcullis_policy::resource::{Kind, Name, Right, Spec, Uid};
 
 use super::references::{label, secret};
 use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
 use crate::catalog;
+use crate::governance::{Actor, Touched, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Op, State};
@@ -27,7 +28,7 @@ pub struct ApplyInput {
     /// Why, for the history.
     pub message: String,
     /// Who.
-    pub author: String,
+    pub by: Actor,
     /// In a dry run: tell by name all that gains and loses, as far as an answer holds it.
     pub full: bool,
     /// There must be one document: a new `VirtualKey` of this name.
@@ -37,9 +38,8 @@ pub struct ApplyInput {
 impl ApplyInput {
     /// Files of an author, to be applied.
     #[must_use]
-    pub fn new(files: Vec<(String, String)>, author: &str) -> Self {
-        let author = author.to_owned();
-        Self { files, dry_run: false, message: String::new(), author, full: false, only_new_key: None }
+    pub fn new(files: Vec<(String, String)>, by: Actor) -> Self {
+        Self { files, dry_run: false, message: String::new(), by, full: false, only_new_key: None }
     }
 }
 
@@ -57,13 +57,23 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
     let judged = Arc::clone(&documents);
     let clock = registry.clock.clone();
     let (dry_run, only_new) = (input.dry_run, input.only_new_key.is_some());
+    let (by, author) = (input.by.clone(), input.by.author().to_owned());
     let decide = move |state: &State, parsed: &mut Parsed| {
         if only_new
             && let Some(key) = judged.iter().map(|document| &document.resource).find(|key| exists(state, key))
         {
             return Err(RegistryError::Exists(label(key.kind(), key.name())));
         }
-        decide(state, parsed, &judged, &known_secrets, clock.now_unix_ms(), dry_run)
+        let now = clock.now_unix_ms();
+        let mut decision = decide(state, parsed, &judged, &known_secrets, now, dry_run)?;
+        // A dry run is a question: nobody needs the right to do what they ask about.
+        if !dry_run {
+            let write = if only_new { Right::KeysWrite } else { Right::ResourcesWrite };
+            authorise(state, &by, write, &touched(state, &decision.ops), now)?;
+            let beside = with_authors(state, &decision.ops, by.author());
+            decision.ops.extend(beside);
+        }
+        Ok(decision)
     };
     let refused = |error| match error {
         TransactError::Compile(errors) => RegistryError::Invalid(compile_problems(errors, &documents)),
@@ -74,10 +84,25 @@ pub(super) async fn apply(registry: &Registry, input: ApplyInput) -> Result<Appl
         effect::told(rehearsed, &registry.clock, input.full).await?
     } else {
         let (version, answer) =
-            registry.publisher.transact(&input.author, &message, decide).await.map_err(refused)?;
+            registry.publisher.transact(&author, &message, decide).await.map_err(refused)?;
         (version, answer, None)
     };
     Ok(Applied { version, changes: answer.changes, keys: answer.keys, warnings: answer.warnings, effect })
+}
+
+/// The resources that operations change.
+pub(super) fn touched<'a>(state: &'a State, ops: &'a [Op]) -> Vec<Touched<'a>> {
+    let of = |op: &'a Op| {
+        let (kind, name) = op.key();
+        let kind = Kind::ALL.iter().copied().find(|known| known.as_str() == &**kind)?;
+        let after = match op {
+            Op::Put { body, .. } => Some(body),
+            Op::Delete { .. } => None,
+        };
+        let before = state.get(kind.as_str(), name).map(|object| &object.body);
+        Some(Touched { kind, name, before, after })
+    };
+    ops.iter().filter_map(of).collect()
 }
 
 /// Reads the documents, on a thread that may take its time: there may be many megabytes of them.

@@ -5,6 +5,7 @@ use portcullis_policy::document::Problem;
 use portcullis_seal::RandomError;
 
 use super::references::listing;
+use crate::governance::AccessError;
 use crate::objects::DamagedObject;
 use crate::publish::TransactError;
 use crate::store::CommitError;
@@ -18,6 +19,9 @@ pub enum RegistryError {
     /// What was asked does not fit what is there: a reference, a revoked key.
     #[error("{0}")]
     Refused(String),
+    /// Who asked lacks a right: somebody else may have it.
+    #[error("{0}")]
+    Denied(String),
     /// There is no such thing.
     #[error("{0} does not exist")]
     NotFound(String),
@@ -59,6 +63,15 @@ impl RegistryError {
 impl From<DamagedObject> for RegistryError {
     fn from(error: DamagedObject) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<AccessError> for RegistryError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Denied(why) => Self::Denied(why),
+            AccessError::Refused(why) => Self::Refused(why),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::diff::{self, FieldChange};
 use super::{ChangeKind, RegistryError, ResourceChange};
 use crate::catalog::{DEFINITION, OBSERVATION};
+use crate::governance::AUTHORSHIP;
 use crate::objects::KEY_MATERIAL;
 use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, State, Store};
 
@@ -191,7 +192,7 @@ fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceC
     };
     let (before, after) = (change.before.as_ref(), change.after.as_ref());
     let (kind, name, fields) = match &*change.kind {
-        OBSERVATION => return None,
+        OBSERVATION | AUTHORSHIP => return None,
         // A key comes with its material, and goes with it: what `VirtualKey` shows of the same record.
         KEY_MATERIAL => {
             let name = after.or(before)?.get("key")?.as_str()?.to_owned();

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::governance::Actor;
 use crate::objects::NewKey;
 use crate::publish::Publisher;
 use crate::store::{Store, Vault};
@@ -132,10 +133,10 @@ impl Registry {
         &self,
         kind: Kind,
         name: &str,
-        author: &str,
+        by: &Actor,
         message: &str,
     ) -> Result<u64, RegistryError> {
-        remove::remove(self, kind, name, author, message).await
+        remove::remove(self, kind, name, by, message).await
     }
 
     /// Makes a new version that equals an old one, as far as what is gone for good allows.

@@ -1,6 +1,6 @@
 //! Who refers to whom: so that nothing that is needed can be deleted, and the refusal names who needs it.
 
-use portcullis_policy::resource::{Auth, Grant, Kind, Name, Resource, Spec};
+use portcullis_policy::resource::{Approver, Auth, BuiltInRole, Grant, Kind, Name, Resource, Spec};
 
 /// One reference from a resource to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,23 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
             }));
             references
         }
+        Spec::Role(_) => Vec::new(),
+        Spec::RoleBinding(binding) => binding.roles.iter().filter_map(role).collect(),
+        Spec::ApprovalRule(rule) => {
+            let zones = rule.matches.zones.iter().flatten().map(|name| to(Kind::TrustZone, name));
+            let servers = rule.matches.servers.iter().flatten().map(|name| to(Kind::McpServer, name));
+            let roles = rule.approvers.iter().filter_map(|approver| match approver {
+                Approver::Role(name) => role(name),
+                Approver::Identity(_) => None,
+            });
+            zones.chain(servers).chain(roles).collect()
+        }
     }
+}
+
+/// The resource behind the name of a role; a built-in one has none.
+fn role(name: &Name) -> Option<Reference<'_>> {
+    BuiltInRole::named(name.as_str()).is_none().then_some(Reference { kind: Kind::Role, name })
 }
 
 /// The secret that a resource refers to.

@@ -1,12 +1,14 @@
 //! Deleting: refused while anybody refers to it, and what belongs to it alone goes with it.
 
-use portcullis_policy::resource::{Kind, Name, Uid};
+use portcullis_policy::resource::{Kind, Name, Right, Uid};
 use portcullis_policy::snapshot::default_zone_name;
 
+use super::apply::touched;
 use super::references::listing;
 use super::view::referrers;
 use super::{Registry, RegistryError};
 use crate::catalog;
+use crate::governance::{Actor, authorise, with_authors};
 use crate::objects::KEY_MATERIAL;
 use crate::publish::Decision;
 use crate::store::{Op, State};
@@ -15,16 +17,21 @@ pub(super) async fn remove(
     registry: &Registry,
     kind: Kind,
     name: &str,
-    author: &str,
+    by: &Actor,
     message: &str,
 ) -> Result<u64, RegistryError> {
     let message = Registry::message(message)?;
     let message = if message.is_empty() { format!("delete {kind} {name}") } else { message.to_owned() };
     let name: Name = name.parse().map_err(|_| RegistryError::NotFound(format!("{kind}/{name}")))?;
+    let (by, clock) = (by.clone(), registry.clock.clone());
+    let author = by.author().to_owned();
     let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
-        Ok(Decision { ops: ops(state, kind, &name)?, answer: (), dry_run: false })
+        let mut ops = ops(state, kind, &name)?;
+        authorise(state, &by, Right::ResourcesWrite, &touched(state, &ops), clock.now_unix_ms())?;
+        ops.extend(with_authors(state, &ops, by.author()));
+        Ok(Decision { ops, answer: (), dry_run: false })
     };
-    let (version, ()) = registry.publisher.transact(author, &message, decide).await?;
+    let (version, ()) = registry.publisher.transact(&author, &message, decide).await?;
     Ok(version)
 }
 

@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use portcullis_policy::check::{self, ResourceSet};
 use portcullis_policy::document::Problem;
-use portcullis_policy::resource::{Kind, Name, Resource, Spec, Uid};
+use portcullis_policy::resource::{Kind, Name, Resource, Right, Spec, Uid};
 use serde_json::Value;
 
+use super::apply::touched;
 use super::references::{label, secret};
 use super::remove::companions;
 use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
+use crate::governance::{Actor, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
 use crate::publish::{Decision, TransactError};
 use crate::store::{Object, Op, State};
@@ -32,7 +34,7 @@ pub struct RollbackInput {
     /// The version of the store.
     pub version: u64,
     /// Who.
-    pub author: String,
+    pub by: Actor,
     /// Why, for the history.
     pub message: String,
     /// Judge and tell, change nothing.
@@ -58,11 +60,19 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
         let past = Arc::new(Past::of(&*registry.store, version).await?);
         let secrets: BTreeSet<Name> = registry.vault.secrets().into_iter().map(|known| known.name).collect();
         let dry_run = input.dry_run;
+        let (by, clock) = (input.by.clone(), registry.clock.clone());
         let decide = move |state: &State, parsed: &mut Parsed| {
             if state.version != past.seen_at {
                 return Err(RegistryError::Busy);
             }
-            decide(state, parsed, &past, &secrets, dry_run)
+            let mut decision = decide(state, parsed, &past, &secrets, dry_run)?;
+            if !dry_run {
+                let touched = touched(state, &decision.ops);
+                authorise(state, &by, Right::ResourcesWrite, &touched, clock.now_unix_ms())?;
+                let beside = with_authors(state, &decision.ops, by.author());
+                decision.ops.extend(beside);
+            }
+            Ok(decision)
         };
         let refused = |error| match error {
             TransactError::Compile(errors) => {
@@ -78,7 +88,7 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
                 Err(error) => Err(refused(error)),
             }
         } else {
-            let transacted = registry.publisher.transact(&input.author, &message, decide).await;
+            let transacted = registry.publisher.transact(input.by.author(), &message, decide).await;
             transacted.map(|(version, answer)| (version, answer, None)).map_err(refused)
         };
         match outcome {

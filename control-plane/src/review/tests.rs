@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use super::*;
 
 fn of(offered: &Value, approved: Option<&Value>) -> Review {
-    let (offered, approved) = (offered.to_string(), approved.map(Value::to_string));
-    reviewed(&offered, approved.as_deref())
+    // As it is stored, whatever order members have here.
+    let stored = |value: &Value| portcullis_seal::to_canonical_json(value).unwrap();
+    reviewed(&stored(offered), approved.map(stored).as_deref())
 }
 
 fn reviewed(offered: &str, approved: Option<&str>) -> Review {

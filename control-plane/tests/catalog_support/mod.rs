@@ -9,6 +9,7 @@ use portcullis_control_plane::approvals::{
 };
 use portcullis_control_plane::catalog::{self, Catalog};
 use portcullis_control_plane::clock::Clock;
+use portcullis_control_plane::governance::Actor;
 use portcullis_control_plane::store::{Change, JournalStore, Op, Store};
 use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::{DefinitionEntry, DefinitionState, Entry};
@@ -145,14 +146,14 @@ impl World {
         self.pass(1);
         let selection = Selection::Ids(ids.iter().map(|id| (*id).to_owned()).collect());
         let decision = Decision { selection, approve, message: "because".to_owned() };
-        self.approvals.decide("admin", &decision).await
+        self.approvals.decide(&Actor::trusted("admin"), &decision).await
     }
 
     pub(crate) async fn decide_all(&self, server: Option<&str>, approve: bool) -> Vec<Approval> {
         self.pass(1);
         let selection = Selection::AllPending { server: server.map(str::to_owned) };
         let decision = Decision { selection, approve, message: String::new() };
-        self.approvals.decide("admin", &decision).await.unwrap().0
+        self.approvals.decide(&Actor::trusted("admin"), &decision).await.unwrap().0
     }
 }
 

@@ -42,6 +42,15 @@ const fn columns(kind: Kind) -> &'static [Column] {
         Kind::ToolBundle => &[NAME, ("SERVERS", "/spec/tools")],
         Kind::Team => &[NAME, ("CUSTOMER", "/spec/customer")],
         Kind::Customer => &[NAME],
+        Kind::Role => &[NAME, ("RULES", "/spec/rules"), VERSION],
+        Kind::RoleBinding => &[NAME, ("SUBJECTS", "/spec/subjects"), ("ROLES", "/spec/roles")],
+        Kind::ApprovalRule => &[
+            NAME,
+            ("CHANGES", "/spec/match/changes"),
+            ("APPROVERS", "/spec/approvers"),
+            ("REQUIRED", "/spec/required"),
+            ("EXPIRES-AFTER", "/spec/expiresAfter"),
+        ],
     }
 }
 
@@ -66,7 +75,12 @@ fn cell(value: &Value) -> String {
             match (members.get("kind"), members.get("subject"), members.get("server")) {
                 (Some(kind), Some(subject), _) => format!("{}:{}", cell(kind), cell(subject)),
                 (_, _, Some(server)) => cell(server),
-                _ => value.to_string(),
+                // A rule of a role is its rights; a subject or an approver is whom it names.
+                _ => match (members.get("rights"), members.len(), members.values().next()) {
+                    (Some(rights), _, _) => cell(rights),
+                    (None, 1, Some(only)) => cell(only),
+                    _ => value.to_string(),
+                },
             }
         }
         other => other.to_string(),

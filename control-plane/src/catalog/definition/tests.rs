@@ -255,11 +255,11 @@ fn a_rule_approves_what_was_looked_at_and_needs_no_person_and_nothing_else() {
     let lax = rules(NewTools::Approve, ChangedTools::Approve);
     for (risk, approved) in table {
         let mut new = definition(DefinitionKind::Tool);
-        assert!(new.needs_look(&print('a'), &lax));
+        assert!(new.needs_look(&print('a'), &lax, true));
         new.observe(print('a'), &text('a'), risk, &lax, 1);
         assert_eq!(served(&new, &lax), approved.then_some('a'), "{risk:?}");
         assert_eq!(new.waits(&lax), !approved, "{risk:?}");
-        assert_eq!(new.needs_look(&print('a'), &lax), risk.is_none(), "{risk:?}");
+        assert_eq!(new.needs_look(&print('a'), &lax, true), risk.is_none(), "{risk:?}");
         let mut changed = play(DefinitionKind::Tool, &lax, "a");
         changed.observe(print('b'), &text('b'), risk, &lax, 2);
         let standing = if approved { Standing::Served } else { Standing::Quarantined };
@@ -273,8 +273,8 @@ fn a_rule_approves_what_was_looked_at_and_needs_no_person_and_nothing_else() {
     // What was harmless when people had to approve it is looked at again before a rule does.
     let mut stored = definition(DefinitionKind::Tool);
     stored.observe(print('a'), &text('a'), found(None), &careful(), 1);
-    assert!(!stored.needs_look(&print('a'), &careful()));
-    assert!(stored.needs_look(&print('a'), &lax));
+    assert!(!stored.needs_look(&print('a'), &careful(), false));
+    assert!(stored.needs_look(&print('a'), &lax, true));
     stored.observe(print('a'), &text('a'), found(Some(Severity::High)), &lax, 2);
-    assert!(stored.waits(&lax) && !stored.needs_look(&print('a'), &lax));
+    assert!(stored.waits(&lax) && !stored.needs_look(&print('a'), &lax, true));
 }

@@ -1,5 +1,6 @@
 //! Judges a whole set of resources as `apply` does: what each one says, and whether they fit together.
 
+pub mod governance;
 mod key;
 mod server;
 mod text;
@@ -124,6 +125,9 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
             Spec::McpServer(spec) => server::check(spec, set, &mut of),
             Spec::ToolBundle(spec) => key::bundle(spec, set, &mut of),
             Spec::VirtualKey(spec) => key::check(spec, set, &mut of),
+            Spec::Role(spec) => governance::role(spec, &mut of),
+            Spec::RoleBinding(spec) => governance::binding(spec, set, &mut of),
+            Spec::ApprovalRule(spec) => governance::approval_rule(spec, set, &mut of),
         }
     }
     server::aliases(set, &mut findings);
@@ -140,7 +144,13 @@ pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<Str
         match &resource.spec {
             Spec::ToolBundle(spec) => warn::bundle(spec, known_tools, &mut of),
             Spec::VirtualKey(spec) => warn::key(spec, set, known_tools, &mut of),
-            Spec::TrustZone(_) | Spec::Customer(_) | Spec::Team(_) | Spec::McpServer(_) => {}
+            Spec::TrustZone(_)
+            | Spec::Customer(_)
+            | Spec::Team(_)
+            | Spec::McpServer(_)
+            | Spec::Role(_)
+            | Spec::RoleBinding(_)
+            | Spec::ApprovalRule(_) => {}
         }
     }
     findings.list

@@ -13,8 +13,6 @@ pub(super) const KINDS: &[&str] = &[
     "Secret",
     "RolloutPolicy",
     "IdentityProvider",
-    "Role",
-    "RoleBinding",
 ];
 
 /// Fields that are known and not enforced. `[]` stands for any place in a list.
@@ -33,7 +31,8 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
-        Kind::TrustZone | Kind::ToolBundle => &[],
+        Kind::ApprovalRule => &["spec.autoApprove.risk"],
+        Kind::TrustZone | Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
     }
 }
 

@@ -258,6 +258,9 @@ impl Resource {
             Spec::McpServer(spec) => json!(spec),
             Spec::ToolBundle(spec) => json!(spec),
             Spec::VirtualKey(spec) => json!(spec),
+            Spec::Role(spec) => json!(spec),
+            Spec::RoleBinding(spec) => json!(spec),
+            Spec::ApprovalRule(spec) => json!(spec),
         };
         json!({
             "apiVersion": API_VERSION,

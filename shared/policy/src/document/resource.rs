@@ -104,6 +104,9 @@ pub(super) fn read(document: &Node) -> Result<Resource, Vec<Fault>> {
         Kind::McpServer => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::McpServer),
         Kind::ToolBundle => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::ToolBundle),
         Kind::VirtualKey => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::VirtualKey),
+        Kind::Role => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Role),
+        Kind::RoleBinding => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::RoleBinding),
+        Kind::ApprovalRule => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::ApprovalRule),
     };
     match (metadata, spec) {
         (Some(metadata), Some(spec)) if faults.is_empty() => Ok(Resource { metadata, spec }),

@@ -3,10 +3,12 @@
 //! Every struct refuses unknown fields. A field that the contract names and that nothing enforces yet is not here, so that
 //! it is refused; [`crate::document`] turns that into a sentence which says so.
 
+pub mod approval_rule;
 pub mod bundle;
 pub mod key;
 pub mod name;
 pub mod quantity;
+pub mod role;
 pub mod server;
 pub mod tenant;
 pub mod zone;
@@ -15,10 +17,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use approval_rule::{ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
 pub use bundle::{BundleMember, ToolBundleSpec};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
 pub use name::{BadName, Name, Uid};
 pub use quantity::{ByteSize, HumanDuration};
+pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
 pub use server::{
     Auth, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools, NoAuth, Owner,
     Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
@@ -55,12 +59,27 @@ pub enum Kind {
     ToolBundle,
     /// [`VirtualKeySpec`]
     VirtualKey,
+    /// [`RoleSpec`]
+    Role,
+    /// [`RoleBindingSpec`]
+    RoleBinding,
+    /// [`ApprovalRuleSpec`]
+    ApprovalRule,
 }
 
 impl Kind {
     /// Every kind, referenced ones before those that refer to them.
-    pub const ALL: &[Self] =
-        &[Self::TrustZone, Self::Customer, Self::Team, Self::McpServer, Self::ToolBundle, Self::VirtualKey];
+    pub const ALL: &[Self] = &[
+        Self::TrustZone,
+        Self::Customer,
+        Self::Team,
+        Self::McpServer,
+        Self::ToolBundle,
+        Self::VirtualKey,
+        Self::Role,
+        Self::RoleBinding,
+        Self::ApprovalRule,
+    ];
 
     /// The kind as documents spell it.
     #[must_use]
@@ -72,6 +91,9 @@ impl Kind {
             Self::McpServer => "McpServer",
             Self::ToolBundle => "ToolBundle",
             Self::VirtualKey => "VirtualKey",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
+            Self::ApprovalRule => "ApprovalRule",
         }
     }
 
@@ -85,7 +107,16 @@ impl Kind {
             Self::McpServer => "servers",
             Self::ToolBundle => "bundles",
             Self::VirtualKey => "keys",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
+            Self::ApprovalRule => "approvalrules",
         }
+    }
+
+    /// Whether it says who may administer: changing it needs `access:write`.
+    #[must_use]
+    pub const fn is_access(self) -> bool {
+        matches!(self, Self::Role | Self::RoleBinding | Self::ApprovalRule)
     }
 
     /// Reads a kind from either spelling; the document's in any case, the plural with or without its `s`.
@@ -130,6 +161,12 @@ pub enum Spec {
     ToolBundle(ToolBundleSpec),
     /// A caller's key.
     VirtualKey(Box<VirtualKeySpec>),
+    /// What an administrator may do.
+    Role(RoleSpec),
+    /// Which administrators have which roles.
+    RoleBinding(RoleBindingSpec),
+    /// Who may approve what.
+    ApprovalRule(Box<ApprovalRuleSpec>),
 }
 
 impl Spec {
@@ -143,6 +180,9 @@ impl Spec {
             Self::McpServer(_) => Kind::McpServer,
             Self::ToolBundle(_) => Kind::ToolBundle,
             Self::VirtualKey(_) => Kind::VirtualKey,
+            Self::Role(_) => Kind::Role,
+            Self::RoleBinding(_) => Kind::RoleBinding,
+            Self::ApprovalRule(_) => Kind::ApprovalRule,
         }
     }
 }
