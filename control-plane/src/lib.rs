@@ -21,6 +21,7 @@ pub mod objects;
 pub mod publish;
 pub mod refusals;
 pub mod registry;
+pub mod review;
 mod run;
 pub mod store;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! `approvals list`, `approvals show`, `approve`, `deny`.
 
+use portcullis_control_plane::review::{self, Review, visible_line};
 use portcullis_proto::admin::v1 as api;
 use serde_json::{Value, json};
 
@@ -38,13 +39,15 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
                 return show_proposal(approval, &reply.proposed_changes, output.output);
             }
             let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
-            let mut value = approval_json(&reply.approval.unwrap_or_default());
+            let approval = reply.approval.unwrap_or_default();
+            let mut value = approval_json(&approval);
             if let Some(value) = value.as_object_mut() {
                 value.insert("definition".to_owned(), parsed(&reply.definition_json));
                 value.insert("approvedDefinition".to_owned(), parsed(&reply.approved_definition_json));
+                value.insert("review".to_owned(), parsed(&reply.review_json));
             }
-            let text = serde_saphyr::to_string(&value).map_err(|error| Failure::of("YAML", error))?;
-            output::print(output.output, &value, || text)
+            let review = serde_json::from_str::<Review>(&reply.review_json).ok();
+            output::print(output.output, &value, || page(&approval, review.as_ref()))
         }
     }
 }
@@ -121,6 +124,10 @@ fn approval_json(approval: &api::Approval) -> Value {
         "state": approval.state,
         "fingerprint": approval.fingerprint,
         "opened": time::rfc3339(approval.opened_unix_ms),
+        "risk": approval.risk.as_ref().map(|risk| json!({
+            "highest": Some(&risk.highest).filter(|highest| !highest.is_empty()),
+            "findings": risk.findings,
+        })),
     });
     if let (Some(value), false) = (value.as_object_mut(), approval.decided_by.is_empty()) {
         value.insert("decidedBy".to_owned(), approval.decided_by.clone().into());
@@ -163,9 +170,54 @@ fn approvals_table(approvals: &[api::Approval]) -> String {
             approval.name.clone(),
             approval.change.clone(),
             approval.state.clone(),
+            risk(approval),
             needed(approval),
             time::ago(approval.opened_unix_ms),
         ]
     });
-    table(&["ID", "KIND", "SERVER", "NAME", "CHANGE", "STATE", "APPROVED", "AGE"], rows)
+    table(&["ID", "KIND", "SERVER", "NAME", "CHANGE", "STATE", "RISK", "APPROVED", "AGE"], rows)
+}
+
+/// The highest severity and the number of findings: `high (3)`; `none`; `-` where nobody looked.
+fn risk(approval: &api::Approval) -> String {
+    match &approval.risk {
+        None => "-".to_owned(),
+        Some(risk) if risk.findings == 0 => "none".to_owned(),
+        Some(risk) => format!("{} ({})", risk.highest, risk.findings),
+    }
+}
+
+/// One approval for people: what it is, what the review found, and what changed.
+fn page(approval: &api::Approval, review: Option<&Review>) -> String {
+    let line = |text: &str| visible_line(text, 1_000);
+    let mut out = format!(
+        "{}  {} {} of server {}: {}, {}\n",
+        line(&approval.id),
+        line(&approval.kind),
+        line(&approval.name),
+        line(&approval.server),
+        line(&approval.change),
+        line(&approval.state),
+    );
+    if !approval.decided_by.is_empty() {
+        let why = if approval.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", line(&approval.message))
+        };
+        let when = time::rfc3339(approval.decided_unix_ms);
+        out.push_str(&format!(
+            "{} by {} at {when}{why}\n",
+            line(&approval.state),
+            line(&approval.decided_by)
+        ));
+    }
+    out.push('\n');
+    match review {
+        Some(review) => out.push_str(&review::text(review)),
+        None => out.push_str(
+            "The server offers it no longer, and it was never approved: there is nothing to show.\n",
+        ),
+    }
+    out
 }

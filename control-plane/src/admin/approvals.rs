@@ -15,7 +15,11 @@ use super::status::with_problems;
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
 use crate::governance::Actor;
 use crate::publish::Publisher;
+<<<<<<< HEAD
 use crate::registry::{ID_PREFIX, Proposal, Registry, ResourceChange};
+=======
+use crate::review::Severity;
+>>>>>>> part-A
 
 /// How long an answer waits for the snapshot that holds the decision. The decision itself is stored by then.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
@@ -63,6 +67,7 @@ impl approvals_server::Approvals for ApprovalsService {
         request: Request<proto::GetApprovalRequest>,
     ) -> Result<Response<proto::GetApprovalResponse>, Status> {
         author(&request)?;
+<<<<<<< HEAD
         let id = request.into_inner().id;
         if id.starts_with(ID_PREFIX) {
             let mut proposal = self.registry.proposal(&id)?;
@@ -76,11 +81,21 @@ impl approvals_server::Approvals for ApprovalsService {
             }));
         }
         let detail = self.approvals.get(&id)?;
+=======
+        let detail = self.approvals.get(&request.into_inner().id)?;
+        let review_json = detail.review.as_ref().map(serde_json::to_string).transpose();
+>>>>>>> part-A
         Ok(Response::new(proto::GetApprovalResponse {
             approval: Some(to_proto(detail.approval)),
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
+<<<<<<< HEAD
             proposed_changes: Vec::new(),
+=======
+            review_json: review_json
+                .map_err(|error| Status::internal(error.to_string()))?
+                .unwrap_or_default(),
+>>>>>>> part-A
         }))
     }
 
@@ -238,6 +253,10 @@ fn to_proto(approval: Approval) -> proto::Approval {
         decided_by: verdict.by,
         decided_unix_ms: verdict.unix_ms,
         message: verdict.message,
+        risk: approval.risk.map(|risk| proto::Risk {
+            highest: risk.highest.map_or("", Severity::as_str).to_owned(),
+            findings: u32::try_from(risk.findings).unwrap_or(u32::MAX),
+        }),
         ..needs
     }
 }

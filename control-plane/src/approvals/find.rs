@@ -8,6 +8,7 @@ use serde::Deserialize as _;
 
 use super::{Approval, ApprovalChange, ApprovalState};
 use crate::catalog::{DEFINITION, DefinitionKind, StoredDefinition, Verdict, approval_id, server_rules};
+use crate::review::{Definition, Names, Review, review};
 use crate::store::{Object, State};
 
 /// How many approvals of one definition are kept while more are needed.
@@ -114,8 +115,22 @@ impl Candidate {
             fingerprint: *fingerprint,
             opened_unix_ms: offered.map_or(0, |offered| offered.since_unix_ms),
             verdict,
+            risk: offered.and_then(|offered| offered.risk),
             needs: None,
         })
+    }
+
+    /// What a person reads of it.
+    pub(super) fn review(&self, names: &Names) -> Option<Review> {
+        let approved = self.stored.approved.as_ref().map(|approved| approved.definition.as_str());
+        let (offered, approved) = match (self.stored.offered_definition(), approved) {
+            (Some(offered), Some(approved)) if offered == approved => (offered, None),
+            (Some(offered), approved) => (offered, approved),
+            (None, approved) => (approved?, None),
+        };
+        let name = &self.stored.name;
+        let subject = self.stored.kind.subject();
+        Some(review(&Definition { subject, server: &self.server, name, offered, approved }, names))
     }
 
     /// What those of these ids mean that are about this definition.

@@ -13,9 +13,10 @@ use portcullis_policy::resource::Kind;
 use portcullis_seal::Fingerprint;
 use serde::Serialize;
 
-use crate::catalog::{DefinitionKind, Verdict, write_definition};
+use crate::catalog::{DefinitionKind, Verdict, names, write_definition};
 use crate::clock::Clock;
 use crate::governance::{AccessError, Actor, Identity};
+use crate::review::{Review, Risk};
 use crate::store::{CommitError, Op, State, Store, TransactError, transact};
 
 use find::{Candidate, Meaning};
@@ -95,6 +96,8 @@ pub struct Approval {
     pub opened_unix_ms: u64,
     /// Who decided, when and why; absent while it waits.
     pub verdict: Option<Verdict>,
+    /// What the review found when it was seen first; absent where nobody looked, and of what is offered no longer.
+    pub risk: Option<Risk>,
     /// What it takes to approve it; absent where no rule is about it, and once it is decided.
     pub needs: Option<Box<Needs>>,
 }
@@ -123,6 +126,9 @@ pub struct ApprovalDetail {
     pub definition: Option<String>,
     /// What is approved now, in canonical JSON.
     pub approved_definition: Option<String>,
+    /// What a person reads before deciding: of what is offered against what is approved; where these are the same, or one of
+    /// them is not there, of the one that is. `None` where neither is.
+    pub review: Option<Review>,
 }
 
 /// Which approvals to list.
@@ -258,6 +264,7 @@ impl Approvals {
                             .approved
                             .as_ref()
                             .map(|approved| approved.definition.clone()),
+                        review: candidate.review(&names(&state)),
                         approval: {
                             Desk::new(&state, self.clock.now_unix_ms()).tell(&candidate, &mut approval);
                             approval

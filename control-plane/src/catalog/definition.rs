@@ -7,6 +7,8 @@ use portcullis_policy::resource::{ChangeClass, ChangedTools, NewTools, ToolRules
 use portcullis_seal::{Fingerprint, sha256};
 use serde::{Deserialize, Serialize};
 
+use crate::review::{Risk, Subject};
+
 /// The kind of the objects in the store that hold a [`StoredDefinition`].
 pub const DEFINITION: &str = "Definition";
 
@@ -33,6 +35,16 @@ impl DefinitionKind {
             Self::Tool => "tool",
             Self::Prompt => "prompt",
             Self::Identity => "identity",
+        }
+    }
+
+    /// What it is to the review.
+    #[must_use]
+    pub const fn subject(self) -> Subject {
+        match self {
+            Self::Tool => Subject::Tool,
+            Self::Prompt => Subject::Prompt,
+            Self::Identity => Subject::Identity,
         }
     }
 }
@@ -91,6 +103,9 @@ pub struct Offered {
     /// The definition in canonical JSON; absent where it is the approved one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// What the review found when it was seen first, or when a rule was about to approve it; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
 }
 
 /// An approval.
@@ -232,40 +247,74 @@ impl StoredDefinition {
         })
     }
 
-    /// Takes in what a prober saw, and what the rules say to it.
+    /// Whether the review has to look at what a prober saw before [`Self::sight`] takes it in: it is new, or a rule is about to
+    /// approve it.
+    #[must_use]
+    pub fn needs_look(&self, fingerprint: &Fingerprint, rules: &ToolRules, by_rule: bool) -> bool {
+        if self.is_approved(fingerprint) || self.is_ignored(rules) {
+            return false;
+        }
+        let known = self.offered.as_ref().filter(|offered| offered.fingerprint == *fingerprint);
+        match known.and_then(|offered| offered.risk) {
+            None => true,
+            // What it may be taken for depends on what other servers offer, and may have been harmless when it was seen first.
+            Some(risk) => by_rule && !risk.needs_person() && !self.is_held(),
+        }
+    }
+
+    /// Takes in what a prober saw, and what the rules say to it. `risk` is what the review found of it just now. A rule
+    /// approves nothing that nobody looked at, and nothing that a person should look at.
     pub fn observe(
         &mut self,
         fingerprint: Fingerprint,
         definition: &str,
+        risk: Option<Risk>,
         rules: &ToolRules,
         now_unix_ms: u64,
     ) {
-        self.sight(fingerprint, definition, now_unix_ms);
-        let rule = match self.approved {
-            None if rules.new_tools == NewTools::Approve => "rule newTools: approve",
-            Some(_) if rules.changed_tools == ChangedTools::Approve => "rule changedTools: approve",
-            _ => return,
-        };
-        self.approve_by_rule(rule, now_unix_ms);
-    }
-
-    /// Takes in what a prober saw.
-    pub fn sight(&mut self, fingerprint: Fingerprint, definition: &str, now_unix_ms: u64) {
-        let same = self.offered.as_ref().is_some_and(|offered| offered.fingerprint == fingerprint);
-        if !same {
-            self.supersede();
-            self.superseded.retain(|old| *old != fingerprint);
-            let definition = (!self.is_approved(&fingerprint)).then(|| definition.to_owned());
-            self.offered = Some(Offered { fingerprint, since_unix_ms: now_unix_ms, definition });
-            self.gone_unix_ms = None;
+        self.sight(fingerprint, definition, risk, now_unix_ms);
+        if let Some(rule) = self.approving_rule(rules) {
+            self.approve_by_rule(rule, risk, now_unix_ms);
         }
     }
 
-    /// Approves what is offered now in the name of a rule, unless a person said no.
-    pub fn approve_by_rule(&mut self, rule: &str, now_unix_ms: u64) {
+    /// Takes in what a prober saw, and what the review found of it just now.
+    pub fn sight(
+        &mut self,
+        fingerprint: Fingerprint,
+        definition: &str,
+        risk: Option<Risk>,
+        now_unix_ms: u64,
+    ) {
+        match &mut self.offered {
+            Some(offered) if offered.fingerprint == fingerprint => offered.risk = risk.or(offered.risk),
+            _ => {
+                self.supersede();
+                self.superseded.retain(|old| *old != fingerprint);
+                let definition = (!self.is_approved(&fingerprint)).then(|| definition.to_owned());
+                self.offered = Some(Offered { fingerprint, since_unix_ms: now_unix_ms, definition, risk });
+                self.gone_unix_ms = None;
+            }
+        }
+    }
+
+    /// Approves what is offered now in the name of a rule, unless a person said no, or should look first: nothing that nobody
+    /// looked at, and nothing that the review warns of.
+    pub fn approve_by_rule(&mut self, rule: &str, risk: Option<Risk>, now_unix_ms: u64) {
         let approved = self.offered.as_ref().is_none_or(|offered| self.is_approved(&offered.fingerprint));
-        if !approved && !self.is_held() {
+        let may = risk.is_some_and(|risk| !risk.needs_person());
+        if !approved && !self.is_held() && may {
             self.approve(Verdict { by: rule.to_owned(), unix_ms: now_unix_ms, message: String::new() });
+        }
+    }
+
+    /// The rule that approves what is offered without a person.
+    #[must_use]
+    pub fn approving_rule(&self, rules: &ToolRules) -> Option<&'static str> {
+        match self.approved {
+            None if rules.new_tools == NewTools::Approve => Some("rule newTools: approve"),
+            Some(_) if rules.changed_tools == ChangedTools::Approve => Some("rule changedTools: approve"),
+            _ => None,
         }
     }
 

@@ -6,6 +6,7 @@
 //! compared, bounded, quoted, and shown to a person.
 
 mod definition;
+mod look;
 mod observation;
 mod offer;
 mod reconcile;
@@ -26,6 +27,7 @@ pub use definition::{
     Approved, DEFINITION, DefinitionKind, Denied, Offered, Standing, StoredDefinition, Verdict, approval_id,
     object_name,
 };
+pub use look::names;
 pub use observation::{OBSERVATION, Observation};
 pub use offer::{BadReport, MAX_DEFINITION_BYTES, MAX_DEFINITIONS, Problems};
 pub use reconcile::NoServer;
@@ -106,8 +108,8 @@ impl Catalog {
             .await
             .map_err(|error| ReportError::Internal(error.to_string()))?
             .inspect_err(|error| self.status.down(uid, plane, now, &error.to_string()))?;
-        let withheld = self.take_in(plane, &offer, now).await?;
-        let mut problems = offer.problems;
+        let mut problems = offer.problems.clone();
+        let withheld = self.take_in(plane, offer, now).await?;
         if withheld > 0 {
             problems.add(format!(
                 "{withheld} definitions change faster than is taken in; they wait for a later probe"
@@ -118,14 +120,26 @@ impl Catalog {
         Ok(())
     }
 
-    async fn take_in(&self, plane: &str, offer: &offer::Offer, now: u64) -> Result<usize, ReportError> {
+    async fn take_in(&self, plane: &str, mut offer: offer::Offer, now: u64) -> Result<usize, ReportError> {
         let author = format!("plane/{plane}");
         let mut left = 0;
+        let mut looked = false;
         for _ in 0..MAX_BATCHES {
             let allowance = self.status.allowance(offer.server, now);
             let state = self.store.state();
             // Most reports change nothing: they do not queue up with writers.
-            let first = reconcile::reconcile(&state, offer, now, allowance)?;
+            let first = reconcile::reconcile(&state, &offer, now, allowance)?;
+            if first.unseen > 0 && !looked {
+                // A server may bring thousands at once: not on a thread that others wait for.
+                offer = tokio::task::spawn_blocking(move || {
+                    look::look(&state, &mut offer);
+                    offer
+                })
+                .await
+                .map_err(|error| ReportError::Internal(error.to_string()))?;
+                looked = true;
+                continue;
+            }
             if first.ops.is_empty() {
                 return Ok(first.withheld);
             }
@@ -136,7 +150,7 @@ impl Catalog {
                 name.as_deref().unwrap_or_default()
             );
             let (_, batch) = transact(&*self.store, &author, &message, now, |state| {
-                let mut batch = reconcile::reconcile(state, offer, now, allowance)?;
+                let mut batch = reconcile::reconcile(state, &offer, now, allowance)?;
                 let ops = std::mem::take(&mut batch.ops);
                 Ok((ops, batch))
             })

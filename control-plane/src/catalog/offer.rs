@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::definition::{DefinitionKind, IDENTITY_NAME};
 use super::observation::Observation;
 use super::shape;
+use crate::review::Risk;
 
 /// The largest definition, in bytes of JSON.
 pub const MAX_DEFINITION_BYTES: usize = 256 * 1024;
@@ -36,6 +37,8 @@ pub(super) struct Sighting {
     pub fingerprint: Fingerprint,
     /// The canonical form.
     pub definition: String,
+    /// What the review found of it; absent until somebody looked.
+    pub risk: Option<Risk>,
 }
 
 /// What one server offers: only what is well formed.
@@ -233,7 +236,11 @@ fn sighting(definition: String) -> Result<Sighting, String> {
     if definition.len() > MAX_ESCAPED_BYTES / 2 && escaped_bytes(&definition) > MAX_ESCAPED_BYTES {
         return Err(format!("larger than {MAX_ESCAPED_BYTES} bytes where it is stored"));
     }
-    Ok(Sighting { fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())), definition })
+    Ok(Sighting {
+        fingerprint: Fingerprint::from_bytes(sha256(definition.as_bytes())),
+        definition,
+        risk: None,
+    })
 }
 
 /// How many bytes a text takes inside a JSON text.

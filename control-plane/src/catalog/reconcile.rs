@@ -30,6 +30,8 @@ pub(super) struct Batch {
     pub left: usize,
     /// How many definitions changed and wait for the server's allowance.
     pub withheld: usize,
+    /// How many definitions the review has to look at before they can be taken in.
+    pub unseen: usize,
     /// How many definitions are new, changed in what is offered, and gone.
     pub counts: (usize, usize, usize),
 }
@@ -69,12 +71,12 @@ pub(super) fn reconcile(
 ) -> Result<Batch, NoServer> {
     let object = server::by_uid(state, &offer.server).ok_or(NoServer)?;
     let rules = server::rules(object).ok_or(NoServer)?;
-    let judges = Judges { rules: &rules, book: Rulebook::of(state), server: Matter::of_server(object) };
-    let mut changes = compare(state, offer, &judges, now_unix_ms);
+    let judges = Judges::of(state, object, &rules);
+    let (mut changes, unseen) = compare(state, offer, &judges, now_unix_ms);
     forget_oldest(state, offer, &mut changes);
     changes.sort_by_key(|change| !change.urgent);
 
-    let mut batch = Batch::default();
+    let mut batch = Batch { unseen, ..Batch::default() };
     observation(state, offer, &mut batch);
     for change in changes {
         if !change.urgent && batch.cost.saturating_add(change.cost) > allowance {
@@ -95,33 +97,53 @@ pub(super) fn reconcile(
 }
 
 /// What decides over a definition without a person: the server's own rules, or the approval rule that is about it.
-struct Judges<'a> {
+pub(super) struct Judges<'a> {
     rules: &'a ToolRules,
     book: Rulebook,
     server: Matter,
 }
 
-impl Judges<'_> {
+impl<'a> Judges<'a> {
+    /// Those of one server.
+    pub(super) fn of(state: &State, server: &Object, rules: &'a ToolRules) -> Self {
+        Self { rules, book: Rulebook::of(state), server: Matter::of_server(server) }
+    }
+
+    /// Whether the review has to look at it before it is taken in.
+    pub(super) fn need_look(&self, stored: &StoredDefinition, sighting: &Sighting) -> bool {
+        let by_rule = match self.book.rule(&self.server.class(stored.change_class())) {
+            None => stored.approving_rule(self.rules).is_some(),
+            Some(rule) => rule.approves_by_itself(&sighting.definition),
+        };
+        stored.needs_look(&sighting.fingerprint, self.rules, by_rule)
+    }
+
     fn observe(&self, stored: &mut StoredDefinition, sighting: &Sighting, now_unix_ms: u64) {
         let (fingerprint, definition) = (sighting.fingerprint, sighting.definition.as_str());
         let class = stored.change_class();
         match self.book.rule(&self.server.class(class)) {
-            None => stored.observe(fingerprint, definition, self.rules, now_unix_ms),
+            None => stored.observe(fingerprint, definition, sighting.risk, self.rules, now_unix_ms),
             // Who may approve is not for the server to say: its own `approve` counts for nothing here.
             Some(rule) => {
-                stored.sight(fingerprint, definition, now_unix_ms);
+                stored.sight(fingerprint, definition, sighting.risk, now_unix_ms);
                 if rule.approves_by_itself(definition) {
-                    stored.approve_by_rule(&format!("rule {}", rule.name), now_unix_ms);
+                    stored.approve_by_rule(&format!("rule {}", rule.name), sighting.risk, now_unix_ms);
                 }
             }
         }
     }
 }
 
-fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) -> Vec<Change> {
+/// What changes, and how much of it the review has to look at first.
+fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) -> (Vec<Change>, usize) {
     let rules = judges.rules;
     let mut known = BTreeSet::new();
     let mut changes = Vec::new();
+    let mut unseen = 0;
+    let mut look = |stored: &StoredDefinition, sighting: &Sighting| {
+        // A steady server is asked nothing: what it offers is approved, or was looked at.
+        unseen += usize::from(sighting.risk.is_none() && judges.need_look(stored, sighting));
+    };
     for (object, before) in stored(state, &offer.server) {
         let mut after = before.clone();
         let key = (before.kind, before.name.clone());
@@ -129,6 +151,7 @@ fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) 
         known.insert(key);
         let kind = match sighting {
             Some(sighting) => {
+                look(&before, sighting);
                 judges.observe(&mut after, sighting, now_unix_ms);
                 Kind::Changed
             }
@@ -149,11 +172,12 @@ fn compare(state: &State, offer: &Offer, judges: &Judges<'_>, now_unix_ms: u64) 
     for (key, sighting) in offer.definitions.iter().filter(|(key, _)| !known.contains(*key)) {
         let mut after = StoredDefinition::new(offer.server, key.0, key.1.clone());
         if !after.is_ignored(rules) {
+            look(&after, sighting);
             judges.observe(&mut after, sighting, now_unix_ms);
             changes.push(change(None, after, Uid(uuid::Uuid::new_v4()), rules, Kind::New));
         }
     }
-    changes
+    (changes, unseen)
 }
 
 fn change(

@@ -21,6 +21,9 @@ fn print(letter: char) -> Fingerprint {
     Fingerprint::from_bytes(sha256(text(letter).as_bytes()))
 }
 
+/// What the review found: nothing.
+const CLEAN: Option<Risk> = Some(Risk { highest: None, findings: 0 });
+
 fn definition(kind: DefinitionKind) -> StoredDefinition {
     StoredDefinition::new(Uid(uuid::Uuid::nil()), kind, "t".to_owned())
 }
@@ -41,7 +44,7 @@ fn play(kind: DefinitionKind, rules: &ToolRules, steps: &str) -> StoredDefinitio
             '+' => stored.approve(person(now)),
             '!' => stored.deny(offered.unwrap(), person(now)),
             'x' => stored.deny(stored.approved.as_ref().unwrap().pin, person(now)),
-            letter => stored.observe(print(letter), &text(letter), rules, now),
+            letter => stored.observe(print(letter), &text(letter), CLEAN, rules, now),
         }
     }
     stored
@@ -142,7 +145,7 @@ fn a_denial_holds_rules_off_so_that_one_changed_byte_does_not_get_around_it() {
 fn a_denied_definition_stays_denied_whatever_the_rules_become() {
     let mut stored = play(DefinitionKind::Tool, &careful(), "a+b!");
     let lax = rules(NewTools::Approve, ChangedTools::Approve);
-    stored.observe(print('b'), &text('b'), &lax, 100);
+    stored.observe(print('b'), &text('b'), CLEAN, &lax, 100);
     assert_eq!(stored.standing(&careful()), Standing::Quarantined);
     assert!(!stored.is_approved(&print('b')));
 }
@@ -152,12 +155,12 @@ fn a_rule_that_becomes_lax_approves_what_waits_at_the_next_report() {
     let by = |stored: &StoredDefinition| stored.approved.as_ref().map(|approved| approved.verdict.by.clone());
     for changed in CHANGED {
         let mut stored = play(DefinitionKind::Tool, &rules(NewTools::RequireApproval, *changed), "a");
-        stored.observe(print('a'), &text('a'), &rules(NewTools::Approve, *changed), 9);
+        stored.observe(print('a'), &text('a'), CLEAN, &rules(NewTools::Approve, *changed), 9);
         assert_eq!(by(&stored).as_deref(), Some("rule newTools: approve"));
     }
     for new in NEW {
         let mut stored = play(DefinitionKind::Tool, &careful(), "a+b");
-        stored.observe(print('b'), &text('b'), &rules(*new, ChangedTools::Approve), 9);
+        stored.observe(print('b'), &text('b'), CLEAN, &rules(*new, ChangedTools::Approve), 9);
         assert_eq!(by(&stored).as_deref(), Some("rule changedTools: approve"));
     }
 }
@@ -187,7 +190,7 @@ fn an_observation_of_the_same_changes_nothing() {
                 let before = stored.clone();
                 let offered = before.offered.as_ref().map(|offered| offered.fingerprint);
                 match "ab".chars().find(|letter| Some(print(*letter)) == offered) {
-                    Some(letter) => stored.observe(print(letter), &text(letter), &rules, 1_000),
+                    Some(letter) => stored.observe(print(letter), &text(letter), CLEAN, &rules, 1_000),
                     None => stored.vanish(1_000),
                 }
                 assert_eq!(stored, before, "{steps} under {rules:?}");
@@ -202,7 +205,7 @@ fn what_is_remembered_of_a_definition_that_never_rests_is_bounded() {
     for at in 0..10_000_u64 {
         let text = format!("{{\"name\":\"t\",\"description\":\"{at}\"}}");
         let fingerprint = Fingerprint::from_bytes(sha256(text.as_bytes()));
-        stored.observe(fingerprint, &text, &careful(), at);
+        stored.observe(fingerprint, &text, CLEAN, &careful(), at);
         if at % 2 == 0 {
             stored.deny(fingerprint, person(at));
         }
@@ -236,4 +239,42 @@ fn an_approval_id_names_one_definition_of_one_server_exactly() {
     ];
     assert!(!others.contains(&id));
     assert_eq!(approval_id(&server, DefinitionKind::Tool, "t", &print('a')), id);
+}
+
+#[test]
+fn a_rule_approves_what_was_looked_at_and_needs_no_person_and_nothing_else() {
+    use crate::review::Severity;
+    let found = |highest| Some(Risk { highest, findings: usize::from(highest.is_some()) });
+    let table = [
+        (None, false),
+        (found(None), true),
+        (found(Some(Severity::Info)), true),
+        (found(Some(Severity::Warn)), true),
+        (found(Some(Severity::High)), false),
+    ];
+    let lax = rules(NewTools::Approve, ChangedTools::Approve);
+    for (risk, approved) in table {
+        let mut new = definition(DefinitionKind::Tool);
+        assert!(new.needs_look(&print('a'), &lax, true));
+        new.observe(print('a'), &text('a'), risk, &lax, 1);
+        assert_eq!(served(&new, &lax), approved.then_some('a'), "{risk:?}");
+        assert_eq!(new.waits(&lax), !approved, "{risk:?}");
+        assert_eq!(new.needs_look(&print('a'), &lax, true), risk.is_none(), "{risk:?}");
+        let mut changed = play(DefinitionKind::Tool, &lax, "a");
+        changed.observe(print('b'), &text('b'), risk, &lax, 2);
+        let standing = if approved { Standing::Served } else { Standing::Quarantined };
+        assert_eq!(changed.standing(&lax), standing, "{risk:?}");
+        // Seen again, without another look, it stays as it is; a person may approve it all the same.
+        changed.observe(print('b'), &text('b'), None, &lax, 3);
+        assert_eq!(changed.standing(&lax), standing, "{risk:?}");
+        changed.approve(person(4));
+        assert_eq!(served(&changed, &lax), Some('b'));
+    }
+    // What was harmless when people had to approve it is looked at again before a rule does.
+    let mut stored = definition(DefinitionKind::Tool);
+    stored.observe(print('a'), &text('a'), found(None), &careful(), 1);
+    assert!(!stored.needs_look(&print('a'), &careful(), false));
+    assert!(stored.needs_look(&print('a'), &lax, true));
+    stored.observe(print('a'), &text('a'), found(Some(Severity::High)), &lax, 2);
+    assert!(stored.waits(&lax) && !stored.needs_look(&print('a'), &lax, true));
 }
