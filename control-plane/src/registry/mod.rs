@@ -17,7 +17,6 @@ mod view;
 use std::sync::Arc;
 
 use portcullis_policy::document::Problem;
-use portcullis_policy::reach::Difference;
 use portcullis_policy::resource::{Kind, Uid};
 use serde_json::json;
 use tokio::sync::watch;
@@ -31,6 +30,7 @@ use crate::store::{Store, Vault};
 
 pub use apply::ApplyInput;
 pub use diff::FieldChange;
+pub use effect::Effect;
 pub use error::RegistryError;
 pub use history::{HistoryEntry, HistoryQuery};
 pub(crate) use references::listing;
@@ -85,7 +85,7 @@ pub struct Applied {
     /// What is accepted and worth a second look.
     pub warnings: Vec<Problem>,
     /// Of a dry run: who would gain and lose what.
-    pub effect: Option<Difference>,
+    pub effect: Option<Effect>,
 }
 
 /// The registry. Cheap to clone.
