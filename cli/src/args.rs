@@ -169,6 +169,10 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
+    /// Decide again the calls that were recorded for so long, such as 24h, and say whose outcome would change: those of the
+    /// connected data planes, and of one that kept its records in DATA_DIR.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) replay: Option<portcullis_policy::resource::HumanDuration>,
     #[command(flatten)]
     pub(crate) names: NamesArgs,
     #[command(flatten)]

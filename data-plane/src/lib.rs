@@ -11,6 +11,7 @@ pub mod lists;
 pub mod ops;
 pub mod pipeline;
 pub mod probe;
+pub mod recall;
 mod run;
 pub mod serve;
 pub mod sync;

@@ -4,6 +4,7 @@ mod http;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,8 +19,12 @@ use crate::config::Config;
 use crate::ledger::{self, Spool, SpoolError};
 use crate::ops::{Ops, OpsParts};
 use crate::probe;
+use crate::recall::{self, Recalled};
 use crate::serve::{BadOrigin, Gateway, Parts, Proxies};
-use crate::sync::{BadControlPlane, ControlPlane, Live, PlaneFigures, SyncConfig, Synced, Synchroniser};
+use crate::sync::{
+    BadControlPlane, ControlPlane, Live, PlaneFigures, RecordFinding, RecordFindings, RecordSource,
+    SyncConfig, Synced, Synchroniser,
+};
 use crate::upstream::{UpstreamConfig, Upstreams};
 
 /// Open connections of the operations port.
@@ -111,6 +116,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         Ok((synchroniser, synced, Spool::open(&spool_dir, spool_config)?))
     });
     let (synchroniser, synced, spool) = opened.await.map_err(io::Error::other)??;
+    let synchroniser = synchroniser.telling_records(records(config.data_dir.join(ledger::DIRECTORY)));
     let plane = Plane::new(&config, mcp_addr, synced, spool)?;
     let live = plane.live.clone();
     let task = tokio::spawn(plane.run(synchroniser, mcp, ops, config.drain_timeout, shutdown, config.abort));
@@ -183,8 +189,8 @@ impl Plane {
         let Self { live, upstreams, gateway, ops: answers, probing, asked_to_end, draining } = self;
         // What serves goes on while calls end; it is stopped last.
         let stop = CancellationToken::new();
-        let counted = (gateway.clone(), draining.clone());
-        let figures = move || figures(&counted.0, &counted.1);
+        let counted = (gateway.clone(), upstreams.clone(), draining.clone());
+        let figures = move || figures(&counted.0, &counted.1, &counted.2);
         let beside = [
             tokio::spawn({
                 let stop = stop.clone();
@@ -253,13 +259,27 @@ async fn ended(what: &str, task: JoinHandle<()>) {
     }
 }
 
-fn figures(gateway: &Gateway, draining: &CancellationToken) -> PlaneFigures {
+fn figures(gateway: &Gateway, upstreams: &Upstreams, draining: &CancellationToken) -> PlaneFigures {
     let metrics = gateway.metrics();
     PlaneFigures {
         calls_total: metrics.calls_total(),
         open_streams: u32::try_from(metrics.open_streams.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
         draining: draining.is_cancelled(),
+        last_use: upstreams.last_use(),
     }
+}
+
+/// The recorded calls of this plane.
+fn records(spool: PathBuf) -> RecordSource {
+    RecordSource::new(move |since_unix_ms, until_unix_ms| {
+        let window = recall::Window { since_unix_ms, until_unix_ms };
+        let found = recall::recall(&spool, window).map_err(|error| error.to_string())?;
+        Ok(Box::new(found.map(|found| match found {
+            Recalled::KeptSince(unix_ms) => RecordFinding::KeptSince(unix_ms),
+            Recalled::Call(call) => RecordFinding::Call(call),
+            Recalled::Damaged(_) => RecordFinding::Damaged,
+        })) as RecordFindings)
+    })
 }
 
 /// After each swap: upstreams that the snapshot no longer knows are let go.

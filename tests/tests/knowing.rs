@@ -9,9 +9,9 @@
 
 use std::path::Path;
 
-use portcullis_tests::Upstream;
 use portcullis_tests::binary::{Process, run};
 use portcullis_tests::patience::eventually;
+use portcullis_tests::{Caller, Upstream};
 use serde_json::{Value, json};
 
 fn text(path: &Path) -> String {
@@ -140,4 +140,78 @@ async fn an_operator_sees_who_reaches_what_and_what_a_move_would_take_and_give()
     assert_eq!(strings(&world.json(&["who-can", "files_read"])["items"], "key"), ["reader", "writer"]);
     world.run(&["apply", "-f", &moved]);
     assert_eq!(strings(&world.json(&["who-can", "files_read"])["items"], "key"), ["keeper"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_calls_are_decided_again_before_a_change_and_a_rollback_takes_it_back() {
+    let upstream = Upstream::legacy(&["read", "write"]).await;
+    let world = World::new();
+    let grants = "[ { server: files, allow: [\"*\"] } ]";
+    let applied = world.apply(
+        "all.yaml",
+        &format!("{ZONES}{}{}", server(&upstream.url, "inside"), key("bot", "inside", grants)),
+    );
+    let secret = applied["keys"][0]["secret"].as_str().unwrap().to_owned();
+    world.approve(2).await;
+    let good = world.json(&["snapshot", "show"])["version"].as_u64().unwrap();
+
+    let caller = Caller::modern(world.process.address("mcpUrl"), &secret);
+    eventually("the tools", async || (caller.tools().await.len() == 2).then_some(())).await;
+    for _ in 0..3 {
+        assert!(caller.call("files_read", json!({})).await.succeeded());
+    }
+    assert!(caller.call("files_write", json!({})).await.succeeded());
+    assert_eq!(caller.call("files_nothing", json!({})).await.code(), -32602);
+
+    // The live catalogue knows of the calls when the plane told of them.
+    let used = eventually("the last use", async || {
+        let item = world.json(&["get", "servers"])["items"][0].clone();
+        item["status"]["lastUse"].is_string().then_some(item)
+    });
+    let item = used.await.0;
+    assert_eq!((&item["status"]["health"], &item["status"]["drift"]), (&json!("up"), &json!(0)));
+    let listed = world.run(&["get", "servers"]);
+    assert!(
+        ["OWNER", "TIER", "HEALTH", "DRIFT", "LAST-USE"].iter().all(|head| listed.contains(head)),
+        "{listed}"
+    );
+
+    // What would have become of the calls of the last hour.
+    let narrow = world.file("narrow.yaml", &key("bot", "inside", "[ { server: files, allow: [write] } ]"));
+    let plan = world.json(&["plan", "-f", &narrow, "--replay", "1h"]);
+    let replay = &plan["replay"];
+    assert_eq!(
+        (&replay["calls"], &replay["wouldBeDenied"], &replay["wouldBePermitted"]),
+        (&json!(5), &json!(3), &json!(0)),
+        "{replay}"
+    );
+    let group = &replay["items"][0];
+    assert_eq!(
+        (&group["key"], &group["name"], &group["calls"], &group["wouldBe"]),
+        (&json!("bot"), &json!("files_read"), &json!(3), &json!("tool_not_granted"))
+    );
+    // The plane is connected and keeps its records on this machine too: of each call one counts.
+    let sources = replay["sources"].as_array().unwrap();
+    assert_eq!(sources.iter().map(|source| source["calls"].as_u64().unwrap()).sum::<u64>(), 5, "{replay}");
+    assert!(sources.iter().any(|source| source["name"].as_str().unwrap().starts_with("plane ")), "{replay}");
+    let told = world.run(&["plan", "-f", &narrow, "--replay", "1h"]);
+    assert!(told.contains("bot loses files/read") && told.contains("3 would be denied"), "{told}");
+
+    // It is done all the same, and taken back.
+    world.run(&["apply", "-f", &narrow]);
+    assert_eq!(strings(&world.json(&["what-can", "bot"])["items"], "name"), ["write"]);
+    let explained = world.json(&["explain", "--key", "bot", "--tool", "files_read"]);
+    let grant = explained["steps"].as_array().unwrap().iter().find(|step| step["step"] == "grant").unwrap();
+    assert!(grant["resource"]["version"].as_u64().unwrap() > good, "{grant}");
+    let back = world.run(&["rollback", &good.to_string(), "--dry-run"]);
+    assert!(back.contains("VirtualKey/bot would change") && back.contains("bot gains files/read"), "{back}");
+    world.run(&["rollback", &good.to_string(), "--message", "too narrow"]);
+    assert_eq!(strings(&world.json(&["what-can", "bot"])["items"], "name"), ["read", "write"]);
+    let history = world.json(&["history", "--limit", "1"]);
+    assert_eq!(history["items"][0]["message"], format!("too narrow (rollback to version {good})"));
+    let again = eventually("the tool", async || {
+        let answer = caller.call("files_read", json!({})).await;
+        answer.succeeded().then_some(())
+    });
+    again.await;
 }

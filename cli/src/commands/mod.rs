@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod keys;
 pub(crate) mod planes;
 pub(crate) mod reach;
+pub(crate) mod replay;
 pub(crate) mod resources;
 pub(crate) mod secrets;
 pub(crate) mod snapshot;

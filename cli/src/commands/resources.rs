@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ApplyArgs, DeleteArgs, Format, GetArgs, HistoryArgs, NamedArgs, PlanArgs, RollbackArgs};
 use crate::client::Client;
-use crate::commands::sources;
+use crate::commands::{replay, sources};
 use crate::failure::{Failure, problem_line};
 use crate::output::{self, table::table, time};
 
@@ -24,6 +24,12 @@ pub(crate) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
 
 pub(crate) async fn plan(args: PlanArgs) -> Result<(), Failure> {
     let files = sources::read(&args.sources.files)?;
+    if let Some(window) = args.replay {
+        let start = replay::Start { files, window: window.0, full: args.names.full };
+        let client = Client::connect(&args.ask.server).await?;
+        let (plan, replayed) = replay::ask(&client, start, &args.ask.server.access.data_dir).await?;
+        return print_plan(&plan, true, args.ask.output.output, Some(&replayed));
+    }
     let client = Client::connect(&args.ask.server).await?;
     let request = api::ApplyRequest { files, dry_run: true, message: String::new(), full: args.names.full };
     let reply = client.resources().apply(request).await?.into_inner();
@@ -43,6 +49,15 @@ pub(crate) async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
 }
 
 fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Result<(), Failure> {
+    print_plan(reply, dry_run, format, None)
+}
+
+fn print_plan(
+    reply: &api::ApplyResponse,
+    dry_run: bool,
+    format: Format,
+    replayed: Option<&Value>,
+) -> Result<(), Failure> {
     for warning in &reply.warnings {
         output::note(&format!("warning: {}", problem_line(warning)));
     }
@@ -62,6 +77,9 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
     }
     if let (Some(value), Value::Object(_)) = (value.as_object_mut(), &effect) {
         value.insert("effect".to_owned(), effect.clone());
+    }
+    if let (Some(value), Some(replayed)) = (value.as_object_mut(), replayed) {
+        value.insert("replay".to_owned(), replayed.clone());
     }
     output::print(format, &value, || {
         let mut lines = Vec::new();
@@ -90,6 +108,9 @@ fn print_apply(reply: &api::ApplyResponse, dry_run: bool, format: Format) -> Res
         if !told.is_empty() {
             lines.push(String::new());
             lines.extend(told);
+        }
+        if let Some(replayed) = replayed {
+            lines.push(format!("\n{}", replay::told(replayed)));
         }
         lines.join("\n")
     })

@@ -12,6 +12,7 @@ mod planes;
 mod policy;
 mod rbac;
 mod reach;
+mod replay;
 mod resources;
 mod secrets;
 pub(crate) mod status;
@@ -102,6 +103,15 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
     let authn = Authn::new(Arc::clone(&parts.store), parts.clock.clone(), parts.planes.refusals().clone());
     let access = AccessServer::new(access::AccessService(parts.admin_tokens));
     let access = access.max_decoding_message_size(MAX_REQUEST_BYTES);
+    let reach = reach::ReachService::new(
+        parts.publisher.clone(),
+        parts.registry.clone(),
+        parts.planes.clone(),
+        parts.clock.clone(),
+    );
+    let reach = ReachServer::new(reach)
+        .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
+        .max_encoding_message_size(MAX_ANSWER_BYTES);
     let resources = resources::ResourcesService::new(parts.registry.clone(), parts.shutdown);
     let resources = ResourcesServer::new(resources)
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
@@ -111,10 +121,6 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
-    let reach = reach::ReachService::new(parts.publisher.clone(), parts.clock.clone());
-    let reach = ReachServer::new(reach)
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .max_encoding_message_size(MAX_ANSWER_BYTES);
     let policy = policy::PolicyService::new(parts.publisher, Arc::clone(&parts.store), parts.clock.clone());
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let planes = PlanesService::new(Arc::clone(&parts.store), parts.planes, parts.tokens).into_server();

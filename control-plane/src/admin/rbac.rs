@@ -37,6 +37,8 @@ pub(super) const TABLE: &[(&str, &[Right])] = &[
     ("Policy/GetSnapshot", &[Right::PolicyRead]),
     ("Reach/WhoCan", &[Right::PolicyRead]),
     ("Reach/WhatCan", &[Right::PolicyRead]),
+    // A plan that tells, beside what it would change, how often calls that it would change were made.
+    ("Reach/Replay", &[Right::PolicyRead]),
     // A dry run is a question; what is applied is judged resource by resource.
     ("Resources/Apply", &[Right::ResourcesWrite, Right::AccessWrite, Right::PolicyRead]),
     // As an apply: a dry run is a question.

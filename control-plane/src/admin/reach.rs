@@ -6,26 +6,35 @@ use portcullis_policy::Snapshot;
 use portcullis_policy::rule::DefinitionKind;
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::reach_server::Reach;
+use portcullis_proto::admin::v1::replay_request::Message as Said;
 use serde::Serialize;
-use tonic::{Request, Response, Status};
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status, Streaming};
 
-use super::authn::author;
+use super::authn::{actor, author};
+use super::replay::Judging;
+use super::resources::applied_to_proto;
 use crate::clock::Clock;
 use crate::publish::Publisher;
-use crate::registry::RegistryError;
+use crate::registry::{ApplyInput, Registry, RegistryError};
+use crate::stream::Planes;
 
 /// The service.
 #[derive(Debug)]
 pub(super) struct ReachService {
     publisher: Publisher,
+    registry: Registry,
+    planes: Planes,
     clock: Clock,
+    /// One replay at a time: each holds two snapshots, and planes answer one question at a time.
+    replaying: Mutex<()>,
 }
 
 impl ReachService {
-    /// Answers from what is published.
+    /// Answers from what is published; replays what planes recorded.
     #[must_use]
-    pub(super) const fn new(publisher: Publisher, clock: Clock) -> Self {
-        Self { publisher, clock }
+    pub(super) fn new(publisher: Publisher, registry: Registry, planes: Planes, clock: Clock) -> Self {
+        Self { publisher, registry, planes, clock, replaying: Mutex::default() }
     }
 
     /// Asks the snapshot, on a thread that may take its time: there may be a hundred thousand keys.
@@ -80,5 +89,39 @@ impl Reach for ReachService {
             Ok(reach)
         };
         Ok(Response::new(proto::WhatCanResponse { json: self.ask(ask).await? }))
+    }
+
+    async fn replay(
+        &self,
+        request: Request<Streaming<proto::ReplayRequest>>,
+    ) -> Result<Response<proto::ReplayResponse>, Status> {
+        let by = actor(&request)?;
+        let Ok(_turn) = self.replaying.try_lock() else {
+            return Err(Status::resource_exhausted(
+                "another replay is on its way; try again when it is over",
+            ));
+        };
+        let mut incoming = request.into_inner();
+        let Some(proto::ReplayRequest { message: Some(Said::Start(start)) }) = incoming.message().await?
+        else {
+            return Err(Status::invalid_argument(
+                "the first message of a replay says what is to be replayed",
+            ));
+        };
+        let files = start.files.into_iter().map(|file| (file.name, file.text)).collect();
+        let mut input = ApplyInput::new(files, by);
+        (input.dry_run, input.full) = (true, start.full);
+        let plan = self.registry.apply(input).await?;
+        let sides =
+            plan.effect.as_ref().map(|effect| (Arc::clone(&effect.before), Arc::clone(&effect.after)));
+        let (before, after) = sides.ok_or_else(|| Status::unavailable("nothing is published yet"))?;
+        let mut judging = Judging::new(before, after, start.since_unix_ms, self.clock.now_unix_ms());
+        while let Some(request) = incoming.message().await? {
+            if let Some(Said::Calls(calls)) = request.message {
+                (judging, _) = judging.take("local", calls.calls).await?;
+            }
+        }
+        let replay_json = judging.of_planes(&self.planes).await?.finish(start.full)?;
+        Ok(Response::new(proto::ReplayResponse { plan: Some(applied_to_proto(plan)?), replay_json }))
     }
 }

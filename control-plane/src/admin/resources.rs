@@ -214,8 +214,8 @@ pub(super) fn kind(text: &str) -> Result<Kind, Status> {
     })
 }
 
-fn applied_to_proto(applied: Applied) -> Result<proto::ApplyResponse, Status> {
-    let effect = applied.effect.map(|effect| serde_json::to_string(&effect)).transpose();
+pub(super) fn applied_to_proto(applied: Applied) -> Result<proto::ApplyResponse, Status> {
+    let effect = applied.effect.map(|effect| serde_json::to_string(&effect.difference)).transpose();
     Ok(proto::ApplyResponse {
         version: applied.version,
         changes: applied.changes.into_iter().map(change_to_proto).collect(),

@@ -18,7 +18,7 @@ mod view;
 use std::sync::Arc;
 
 use portcullis_policy::resource::Uid;
-use portcullis_proto::config::v1::ProbeReport;
+use portcullis_proto::config::v1::{ProbeReport, ServerUse};
 
 use crate::clock::Clock;
 use crate::store::{State, Store, TransactError, transact};
@@ -166,6 +166,11 @@ impl Catalog {
             left = batch.left + batch.withheld;
         }
         Ok(left)
+    }
+
+    /// Takes in when servers were called last, as planes tell it.
+    pub(crate) fn used(&self, state: &State, uses: &[ServerUse]) {
+        self.status.used(state, uses, self.clock.now_unix_ms());
     }
 
     /// What is known of a server's health since this process started.

@@ -1,10 +1,11 @@
 //! How each server is doing, for `get` and `describe`: in memory only, since a probe makes it again within a minute. The
 //! same board keeps what each server may still write, so that one that changes with every probe cannot fill the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_policy::resource::{Kind, Uid};
+use portcullis_proto::config::v1::ServerUse;
 use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
@@ -54,6 +55,9 @@ pub struct ServerStatus {
     pub listed_prompts: usize,
     /// What was refused of what it listed, and why.
     pub problems: Problems,
+    /// When it was called last through any plane, milliseconds since the Unix epoch; none when no plane told of a call since
+    /// this control plane and that plane started.
+    pub last_use_unix_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +112,10 @@ impl Board {
         (listed_tools, listed_prompts): (usize, usize),
         problems: Problems,
     ) {
-        self.lines().entry(uid).or_default().status = ServerStatus {
+        let mut lines = self.lines();
+        let status = &mut lines.entry(uid).or_default().status;
+        *status = ServerStatus {
+            last_use_unix_ms: status.last_use_unix_ms,
             health: Health::Up,
             last_error: None,
             last_probe_unix_ms: Some(now_unix_ms),
@@ -118,6 +125,21 @@ impl Board {
             listed_prompts,
             problems,
         };
+    }
+
+    /// Notes uses of servers that there are. A plane whose clock is ahead does not see into the future.
+    pub(super) fn used(&self, state: &State, uses: &[ServerUse], now_unix_ms: u64) {
+        if uses.is_empty() {
+            return;
+        }
+        let there: HashSet<Uid> = state.list(Kind::McpServer.as_str()).map(|object| object.uid).collect();
+        let mut lines = self.lines();
+        for one in uses {
+            let Some(uid) = one.server_uid.parse().ok().filter(|uid| there.contains(uid)) else { continue };
+            let status = &mut lines.entry(uid).or_default().status;
+            let told = one.last_call_unix_ms.min(now_unix_ms);
+            status.last_use_unix_ms = status.last_use_unix_ms.max(Some(told));
+        }
     }
 
     /// How many bytes of journal a server may write now.
@@ -155,6 +177,7 @@ struct Counts {
 /// The status of a server with what the store knows of it: what people look at first, and the rest under `details`.
 pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> Value {
     let (mut tools, mut prompts, mut identity) = (Counts::default(), Counts::default(), Counts::default());
+    let mut drift = 0_usize;
     let rules = server::by_uid(state, uid).and_then(|object| server::rules(object)).unwrap_or_default();
     for (_, stored) in reconcile::stored(state, uid) {
         let counts = match stored.kind {
@@ -163,6 +186,8 @@ pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> Value 
             DefinitionKind::Identity => &mut identity,
         };
         let Some(offered) = &stored.offered else { continue };
+        let is_drift = |pin| pin != offered.fingerprint;
+        drift += usize::from(stored.approved.as_ref().is_some_and(|approved| is_drift(approved.pin)));
         match stored.standing(&rules) {
             Standing::Served => counts.approved += 1,
             Standing::Quarantined => counts.quarantined += 1,
@@ -186,6 +211,8 @@ pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> Value 
         "prompts": prompts.approved,
         "pending": all.iter().map(|counts| counts.pending).sum::<usize>(),
         "quarantined": all.iter().map(|counts| counts.quarantined).sum::<usize>(),
+        "drift": drift,
+        "lastUse": status.last_use_unix_ms.map(rfc3339),
         "lastProbe": status.last_probe_unix_ms.map(rfc3339),
         "error": status.last_error,
         "details": {

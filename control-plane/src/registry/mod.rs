@@ -18,7 +18,6 @@ mod view;
 use std::sync::Arc;
 
 use portcullis_policy::document::Problem;
-use portcullis_policy::reach::Difference;
 use portcullis_policy::resource::{Kind, Uid};
 use serde_json::json;
 use tokio::sync::watch;
@@ -32,6 +31,7 @@ use crate::store::{Store, Vault};
 
 pub use apply::ApplyInput;
 pub use diff::FieldChange;
+pub use effect::Effect;
 pub use error::RegistryError;
 pub use history::{HistoryEntry, HistoryQuery};
 pub use proposals::{ID_PREFIX, MAX_WAITING, PROPOSAL, Proposal, Proposed};
@@ -89,7 +89,7 @@ pub struct Applied {
     /// Where the whole change needs approval: nothing of it is in force, and it waits as this proposal.
     pub proposed: Option<Proposed>,
     /// Of a dry run: who would gain and lose what.
-    pub effect: Option<Difference>,
+    pub effect: Option<Effect>,
 }
 
 /// What a delete did.

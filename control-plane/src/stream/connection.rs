@@ -1,9 +1,11 @@
 //! One open stream of one data plane: what waits for it, and how it is ended from this side.
 
+use portcullis_proto::config::v1::Hello;
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::outbox::Outbox;
+use super::records::Asked;
 
 /// Why a stream was ended from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +35,26 @@ pub(super) struct Connection {
     /// The id of the token that it was opened with.
     pub(super) token: String,
     pub(super) allow_stdio: bool,
+    /// Whether it answers questions for recorded calls.
+    pub(super) tells_records: bool,
     pub(super) outbox: Outbox,
+    /// The question for recorded calls that it is asked.
+    pub(super) asked: Asked,
     end: watch::Sender<Option<End>>,
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, name: String, token: String, allow_stdio: bool) -> Self {
-        Self { id, name, token, allow_stdio, outbox: Outbox::default(), end: watch::Sender::new(None) }
+    pub(super) fn new(id: u64, name: String, token: String, hello: &Hello) -> Self {
+        Self {
+            id,
+            name,
+            token,
+            allow_stdio: hello.allow_stdio,
+            tells_records: hello.tells_records,
+            outbox: Outbox::default(),
+            asked: Asked::default(),
+            end: watch::Sender::new(None),
+        }
     }
 
     /// Ends the stream; the first cause is told to the plane.

@@ -10,6 +10,7 @@ mod connection;
 mod outbox;
 mod own;
 mod planes;
+mod records;
 mod session;
 mod tokens;
 
@@ -31,6 +32,7 @@ use crate::refusals::RefusedToken;
 use crate::store::{Store, Vault};
 
 pub use planes::{MAX_CONNECTED, PlaneInfo, Planes};
+pub use records::{RecordStream, RecordsError};
 pub use tokens::{
     MAX_TOKENS, NewPlaneToken, PLANE_TOKEN, PlaneTokenInfo, PlaneTokens, TokenError, TokenScope,
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_policy::resource::Uid;
-use portcullis_proto::config::v1::{ProbeAssignment, Signal};
+use portcullis_proto::config::v1::{ProbeAssignment, RecordCredit, RecordQuery, Signal};
 use tokio::sync::Notify;
 
 /// How many signals may wait for one plane.
@@ -30,6 +30,9 @@ struct Waiting {
     reassigned: bool,
     probe_now: BTreeSet<Uid>,
     signals: VecDeque<Signal>,
+    /// The newest question for recorded calls, and leave to answer it.
+    query: Option<RecordQuery>,
+    credit: Option<RecordCredit>,
 }
 
 /// What to send next.
@@ -37,6 +40,8 @@ struct Waiting {
 pub(super) struct Mail {
     pub(super) assignment: Option<ProbeAssignment>,
     pub(super) signals: Vec<Signal>,
+    pub(super) query: Option<RecordQuery>,
+    pub(super) credit: Option<RecordCredit>,
 }
 
 impl Outbox {
@@ -76,6 +81,28 @@ impl Outbox {
         Ok(())
     }
 
+    /// Asks for recorded calls; what was asked before is no longer wanted.
+    pub(super) fn ask(&self, query: RecordQuery) {
+        let mut waiting = self.waiting();
+        waiting.query = Some(query);
+        waiting.credit = None;
+        self.changed.notify_one();
+    }
+
+    /// Gives leave to tell more of an answer; none at all ends the question.
+    pub(super) fn credit(&self, id: u64, chunks: u32) {
+        let mut waiting = self.waiting();
+        if waiting.query.as_ref().is_some_and(|query| query.id != id) {
+            return;
+        }
+        match waiting.credit.as_mut().filter(|credit| credit.id == id) {
+            Some(credit) if chunks == 0 || credit.chunks == 0 => credit.chunks = 0,
+            Some(credit) => credit.chunks = credit.chunks.saturating_add(chunks),
+            None => waiting.credit = Some(RecordCredit { id, chunks }),
+        }
+        self.changed.notify_one();
+    }
+
     /// Whether the plane probes this server.
     pub(super) fn probes(&self, server: &Uid) -> bool {
         self.waiting().assigned.contains(server)
@@ -97,7 +124,12 @@ impl Outbox {
             probe_now: probe_now.iter().map(Uid::to_string).collect(),
             interval_seconds,
         });
-        Mail { assignment, signals: waiting.signals.drain(..).collect() }
+        Mail {
+            assignment,
+            signals: waiting.signals.drain(..).collect(),
+            query: waiting.query.take(),
+            credit: waiting.credit.take(),
+        }
     }
 
     /// Waits until something was added since the last call of [`Outbox::take`].

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::connection::{Connection, End};
 use super::own::OwnTokens;
+use super::records::{RecordStream, RecordsError};
 use super::tokens::{self, TokenError};
 use crate::clock::Clock;
 use crate::refusals::Refusals;
@@ -166,12 +167,8 @@ impl Planes {
             return Err(Status::resource_exhausted(format!("{MAX_CONNECTED} data planes are connected")));
         }
         table.connections += 1;
-        let connection = Arc::new(Connection::new(
-            table.connections,
-            name.as_str().to_owned(),
-            token.clone(),
-            hello.allow_stdio,
-        ));
+        let connection =
+            Arc::new(Connection::new(table.connections, name.as_str().to_owned(), token.clone(), hello));
         for ended in table.ended.iter().filter(|ended| ended.forget_after_unix_ms > now) {
             // The bound of the outbox is above that of what is remembered.
             let _ = connection.outbox.signal(session_ended(ended.clone()));
@@ -196,6 +193,7 @@ impl Planes {
 
     /// A stream is over. Its servers go to other planes at once.
     pub(super) fn disconnect(&self, state: &State, connection: &Connection) {
+        connection.asked.end();
         let now = self.0.clock.now_unix_ms();
         let mut table = self.table();
         if let Some(record) = table.of(connection) {
@@ -258,6 +256,29 @@ impl Planes {
                 table.reassign(state);
             }
         }
+    }
+
+    /// Asks every connected plane for its recorded calls of a window of time. Of those that cannot be asked: their names, and
+    /// why.
+    #[must_use]
+    pub fn ask_records(
+        &self,
+        since_unix_ms: u64,
+        until_unix_ms: u64,
+    ) -> Vec<(String, Result<RecordStream, RecordsError>)> {
+        let now = self.0.clock.now_unix_ms();
+        let mut table = self.table();
+        table.questions += 1;
+        let id = table.questions;
+        let asked = table.records.iter().filter_map(|(name, record)| {
+            let stream = match &record.live {
+                Some(live) => RecordStream::ask(live, id, since_unix_ms, until_unix_ms),
+                None if now.saturating_sub(record.info.since_unix_ms) < GONE_MS => Err(RecordsError::Away),
+                None => return None,
+            };
+            Some((name.clone(), stream))
+        });
+        asked.collect()
     }
 
     /// Whether a plane probes this server.

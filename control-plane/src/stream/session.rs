@@ -154,7 +154,12 @@ async fn take_in(parts: &DistributionParts, connection: &Connection, said: Said)
                 parts.planes.hint(server);
             }
         }
-        Said::Status(status) => parts.planes.status(&parts.store.state(), connection, &status),
+        Said::Records(chunk) => connection.asked.take_in(&connection.name, chunk),
+        Said::Status(status) => {
+            let state = parts.store.state();
+            parts.catalog.used(&state, &status.servers);
+            parts.planes.status(&state, connection, &status);
+        }
     }
 }
 
@@ -208,6 +213,12 @@ async fn tell(
         let mail = connection.outbox.take(interval_seconds);
         if let Some(assignment) = mail.assignment {
             send(outgoing, Message::Probe(assignment)).await?;
+        }
+        if let Some(query) = mail.query {
+            send(outgoing, Message::RecordQuery(query)).await?;
+        }
+        if let Some(credit) = mail.credit {
+            send(outgoing, Message::RecordCredit(credit)).await?;
         }
         for signal in mail.signals {
             send(outgoing, Message::Signal(signal)).await?;

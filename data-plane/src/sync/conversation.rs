@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_proto::config::v1::attach_request::Message as Out;
 use portcullis_proto::config::v1::attach_response::Message as In;
@@ -22,6 +23,7 @@ use super::assemble::{Assembler, Candidate, Step};
 use super::control_plane::{BadControlPlane, with_causes};
 use super::enforce::Enforced;
 use super::outbox::Item;
+use super::records::Telling;
 use super::refusal::Refusal;
 use super::signals::Signal;
 use super::status::{LastRefusal, PlaneFigures};
@@ -93,6 +95,10 @@ pub(super) struct Conversation<'a> {
     applying: Option<Applying>,
     /// The newest whole snapshot that waits for the one being applied.
     waiting: Option<(Box<Candidate>, Instant)>,
+    /// The last uses of servers that were told on this stream.
+    uses: HashMap<Uid, u64>,
+    /// The question for recorded calls that is being answered.
+    telling: Option<Telling>,
 }
 
 impl<'a> Conversation<'a> {
@@ -113,6 +119,8 @@ impl<'a> Conversation<'a> {
             assembler: Assembler::new(sync.config.token.public_key),
             applying: None,
             waiting: None,
+            uses: HashMap::new(),
+            telling: None,
         };
         let ended = conversation.talk(channel, queue).await;
         sync.status.connected(false);
@@ -176,7 +184,11 @@ impl<'a> Conversation<'a> {
                     permit.send(proto::AttachRequest { message: Some(to_proto(item)) });
                     Ok(())
                 } => told,
-                _ = status.tick() => self.say(Out::Status((self.figures)().to_proto())).await,
+                chunk = Telling::next(&mut self.telling) => self.say(Out::Records(chunk)).await,
+                _ = status.tick() => {
+                    let status = (self.figures)().to_proto(&mut self.uses);
+                    self.say(Out::Status(status)).await
+                }
             };
             if let Err(ended) = told {
                 drop(out);
@@ -215,6 +227,10 @@ impl<'a> Conversation<'a> {
                     self.sync.signals.heard(signal);
                 }
             }
+            Some(In::RecordQuery(query)) => {
+                self.telling = Some(Telling::begin(self.sync.records.as_ref(), &query));
+            }
+            Some(In::RecordCredit(credit)) => Telling::credit(&mut self.telling, credit.id, credit.chunks),
             Some(In::Drain(drain)) => {
                 tracing::warn!(reason = drain.reason, "the control plane asks this plane to end");
                 self.sync.drain.cancel();
@@ -329,6 +345,7 @@ impl Synchroniser {
             allow_stdio: config.allow_stdio,
             accepts_deltas: false,
             mcp_url: config.mcp_url.clone(),
+            tells_records: self.records.is_some(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod keeper;
 mod live;
 mod outbox;
 mod probing;
+mod records;
 mod refusal;
 mod secrets;
 mod signals;
@@ -35,6 +36,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 pub use control_plane::{BadControlPlane, ControlPlane};
 pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
+pub use records::{Finding as RecordFinding, Findings as RecordFindings, RecordSource};
 pub use refusal::Refusal;
 pub use secrets::{SecretValue, Secrets, SecretsHandle};
 pub use signals::{Signal, Signals, Wish};
@@ -101,9 +103,16 @@ pub struct Synchroniser {
     enforcer: Enforcer,
     keeper: Keeper,
     drain: CancellationToken,
+    records: Option<RecordSource>,
 }
 
 impl Synchroniser {
+    /// Tells the control plane recorded calls, when it asks for them, from this source.
+    #[must_use]
+    pub fn telling_records(self, source: RecordSource) -> Self {
+        Self { records: Some(source), ..self }
+    }
+
     /// Opens the state directory, and puts in force what is kept there: this plane serves from here on, whether or not a
     /// control plane answers. Reads and compiles; not for a thread that serves.
     ///
@@ -151,6 +160,7 @@ impl Synchroniser {
             enforcer,
             keeper,
             drain: synced.drain.clone(),
+            records: None,
         };
         Ok((synchroniser, synced))
     }

@@ -98,6 +98,7 @@ impl Upstreams {
                 format!("The server takes no more than {} calls at once; try again.", limits.concurrency);
             UpstreamError::unsent(Reason::ConcurrencyExceeded, message)
         })?;
+        slot.used_unix_ms.fetch_max(now_unix_ms(), std::sync::atomic::Ordering::Relaxed);
         let header_params = header_params(&permit);
         let sent = Sent::default();
         let answered = tokio::time::timeout(limits.timeout.0, async {
@@ -197,6 +198,12 @@ impl Upstreams {
         self.inner.registry.retain(snapshot);
     }
 
+    /// When each server was called last by a caller, milliseconds since the Unix epoch. Probes do not count.
+    #[must_use]
+    pub fn last_use(&self) -> Vec<(Uid, u64)> {
+        self.inner.registry.last_use()
+    }
+
     /// Ends all children and sessions, within a bounded time.
     pub async fn shutdown(&self) {
         let sessions = self.inner.sessions.take(|_| true);
@@ -244,6 +251,11 @@ fn too_long(limits: &Limits) -> UpstreamError {
     let message =
         format!("The request is larger than the {} that the server takes.", limits.max_request_bytes);
     UpstreamError::unsent(Reason::ArgumentsInvalid, message)
+}
+
+fn now_unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Lets go of idle sessions for as long as there is somebody to have them.

@@ -21,6 +21,8 @@ pub(super) struct Slot {
     pub(super) calls: Gauge,
     /// Streams that are listened to.
     pub(super) streams: Gauge,
+    /// When a caller's request was sent to it last, milliseconds since the Unix epoch; 0 before the first.
+    pub(super) used_unix_ms: AtomicU64,
     link: ArcSwap<Link>,
 }
 
@@ -88,6 +90,7 @@ impl Registry {
         let slot = Arc::new(Slot {
             calls: Gauge::default(),
             streams: Gauge::default(),
+            used_unix_ms: AtomicU64::new(0),
             link: ArcSwap::new(Arc::clone(&link)),
         });
         let mut table = Table::clone(&table);
@@ -117,6 +120,13 @@ impl Registry {
         }
         self.table.store(Arc::new(table));
         gone.iter().for_each(|slot| slot.link.load().retire());
+    }
+
+    /// When each server was called last, of those that were called.
+    pub(super) fn last_use(&self) -> Vec<(Uid, u64)> {
+        let table = self.table.load();
+        let used = table.slots.iter().map(|(uid, slot)| (*uid, slot.used_unix_ms.load(Ordering::Relaxed)));
+        used.filter(|(_, unix_ms)| *unix_ms > 0).collect()
     }
 
     /// Every link.

@@ -7,7 +7,7 @@
 //! [`check`] judges a whole set of resources (references, zones, names) as `apply` does; [`snapshot`] is the flat list of
 //! entries that travels, is signed and is stored; [`compile`] turns it, whole or not at all, into the indexed [`Snapshot`];
 //! [`decide`] answers one question from it, in the [`circumstances`] of one call; [`explain`] is the same run with every step
-//! kept; [`reach`] asks it of everybody and everything; [`size`] and [`live`] say what holds of a call beyond its decision.
+//! kept; [`reach`] asks it of everybody and everything, [`replay`] again of recorded calls; [`size`] and [`live`] say what holds of a call beyond its decision.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -27,6 +27,7 @@ pub mod pattern;
 pub mod reach;
 pub mod reason;
 mod render;
+pub mod replay;
 pub mod resource;
 pub mod rule;
 pub mod secret;

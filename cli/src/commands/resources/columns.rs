@@ -16,12 +16,16 @@ const fn columns(kind: Kind) -> &'static [Column] {
     match kind {
         Kind::McpServer => &[
             NAME,
+            ("OWNER", "/spec/owner/team"),
             ("ZONE", "/spec/zone"),
+            ("TIER", "/spec/tier"),
             ("HEALTH", "/status/health"),
             ("ERA", "/status/era"),
             ("TOOLS", "/status/tools"),
             ("PENDING", "/status/pending"),
             ("QUARANTINED", "/status/quarantined"),
+            ("DRIFT", "/status/drift"),
+            ("LAST-USE", "/status/lastUse"),
             VERSION,
         ],
         Kind::VirtualKey => &[
@@ -147,9 +151,25 @@ mod tests {
         let mut lines = shown.lines();
         assert_eq!(
             words(lines.next()),
-            ["NAME", "ZONE", "HEALTH", "ERA", "TOOLS", "PENDING", "QUARANTINED", "VERSION"]
+            [
+                "NAME",
+                "OWNER",
+                "ZONE",
+                "TIER",
+                "HEALTH",
+                "ERA",
+                "TOOLS",
+                "PENDING",
+                "QUARANTINED",
+                "DRIFT",
+                "LAST-USE",
+                "VERSION"
+            ]
         );
-        assert_eq!(words(lines.next()), ["crm", "internal", "-", "-", "-", "-", "-", "4"]);
+        assert_eq!(
+            words(lines.next()),
+            ["crm", "-", "internal", "-", "-", "-", "-", "-", "-", "-", "-", "4"]
+        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct Table {
     pub(super) records: BTreeMap<String, Record>,
     /// How many streams there ever were: the number of the newest.
     pub(super) connections: u64,
+    /// How many questions for recorded calls there ever were: the number of the newest.
+    pub(super) questions: u64,
     /// Sessions that ended, the oldest first.
     pub(super) ended: VecDeque<SessionEnded>,
     /// The version of each server's document at the last assignment.

@@ -397,3 +397,38 @@ fn who_reaches_something_reaches_it_from_somewhere_with_some_program_that_the_cl
         "{what:?}"
     );
 }
+
+/// `cargo test -p portcullis-policy --release hundred_thousand_keys -- --ignored --nocapture` prints the figures.
+#[test]
+#[ignore = "figures: they are measured in a release build"]
+fn questions_over_a_hundred_thousand_keys_and_thirty_thousand_tools_are_answered_at_once() {
+    let of = |moved: &str| {
+        let mut entries = organisation();
+        for at in 0..1_000 {
+            let name = format!("s{at}");
+            entries.push(server(&name, if at == 7 { moved } else { "internal" }, &[]));
+            entries.extend((0..30).map(|number| tool(&name, &format!("t{number}"))));
+        }
+        // Each key has grants of its own: nothing is shared.
+        entries.extend((0..100_000).map(|at| {
+            let grants: Vec<_> = (0..5)
+                .map(|grant| json!({ "server": format!("s{}", (at + grant * 3) % 1_000), "allow": ["t1*", format!("x{at}")] }))
+                .collect();
+            key(&format!("k{at}"), "internal", &json!(grants))
+        }));
+        compiled(entries).unwrap()
+    };
+    let (old, new, other) = (of("internal"), of("island"), of("vendor"));
+    let timed = |what: &str, work: &mut dyn FnMut() -> usize| {
+        let begun = std::time::Instant::now();
+        let count = work();
+        println!("{what}: {count} in {:?}", begun.elapsed());
+        begun.elapsed()
+    };
+    let who = timed("who-can", &mut || old.who_can(DefinitionKind::Tool, "s7_t1", NOW).unwrap().items.len());
+    let what = timed("what-can", &mut || old.what_can("k4711", NOW).unwrap().items.len());
+    let moved = timed("plan, one server", &mut || compare(&old, &new, NOW, Bounds::SHORT).losses.pairs);
+    let none = Snapshot::compile(other.header().clone(), organisation()).unwrap();
+    let all = timed("plan, everything", &mut || compare(&old, &none, NOW, Bounds::SHORT).losses.pairs);
+    assert!(who.as_millis() < 500 && what.as_millis() < 50 && moved.as_secs() < 2 && all.as_secs() < 10);
+}

@@ -15,10 +15,13 @@ pub(super) struct Scope {
     /// Their uids in the new one.
     pub(super) new: HashSet<Uid>,
     /// The servers that differ in themselves, both sides; in the order of their names.
-    pub(super) changed: Vec<(Option<Arc<Offer>>, Option<Arc<Offer>>)>,
+    pub(super) changed: Vec<BothSides>,
     /// Whether the rules for clients and the policies are the same in both.
     pub(super) same_rules: bool,
 }
+
+/// What a server offers before and after; none where it is not there.
+pub(super) type BothSides = (Option<Arc<Offer>>, Option<Arc<Offer>>);
 
 impl Scope {
     pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Self {
