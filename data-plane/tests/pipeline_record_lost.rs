@@ -33,7 +33,7 @@ impl NoRoom {
 
 impl Drop for NoRoom {
     fn drop(&mut self) {
-        setrlimit(Resource::Fsize, self.0.clone()).unwrap();
+        setrlimit(Resource::Fsize, self.0).unwrap();
     }
 }
 
