@@ -15,11 +15,8 @@ use super::status::with_problems;
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
 use crate::governance::Actor;
 use crate::publish::Publisher;
-<<<<<<< HEAD
 use crate::registry::{ID_PREFIX, Proposal, Registry, ResourceChange};
-=======
 use crate::review::Severity;
->>>>>>> part-A
 
 /// How long an answer waits for the snapshot that holds the decision. The decision itself is stored by then.
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
@@ -67,7 +64,6 @@ impl approvals_server::Approvals for ApprovalsService {
         request: Request<proto::GetApprovalRequest>,
     ) -> Result<Response<proto::GetApprovalResponse>, Status> {
         author(&request)?;
-<<<<<<< HEAD
         let id = request.into_inner().id;
         if id.starts_with(ID_PREFIX) {
             let mut proposal = self.registry.proposal(&id)?;
@@ -81,21 +77,15 @@ impl approvals_server::Approvals for ApprovalsService {
             }));
         }
         let detail = self.approvals.get(&id)?;
-=======
-        let detail = self.approvals.get(&request.into_inner().id)?;
         let review_json = detail.review.as_ref().map(serde_json::to_string).transpose();
->>>>>>> part-A
         Ok(Response::new(proto::GetApprovalResponse {
             approval: Some(to_proto(detail.approval)),
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
-<<<<<<< HEAD
             proposed_changes: Vec::new(),
-=======
             review_json: review_json
                 .map_err(|error| Status::internal(error.to_string()))?
                 .unwrap_or_default(),
->>>>>>> part-A
         }))
     }
 
@@ -222,6 +212,7 @@ fn described(proposal: Proposal, changes: &[ResourceChange]) -> proto::Approval 
         approvers: proposal.needs.approvers,
         approved_by: proposal.approved_by,
         expires_unix_ms: proposal.expires_unix_ms,
+        risk: None,
         proposed_by: proposal.author,
         proposed_message: proposal.message,
     }
