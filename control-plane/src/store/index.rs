@@ -44,6 +44,11 @@ impl IndexError {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    /// Whether another holder has it. sled has no kind of error for that, only these words.
+    fn is_locked(&self) -> bool {
+        self.0.contains("could not acquire lock")
+    }
 }
 
 /// Runs something of sled's; a panic becomes an error.

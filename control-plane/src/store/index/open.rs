@@ -6,12 +6,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::super::disk;
 use super::{Index, IndexError, guarded};
 
 /// sled's default is a gigabyte; the state is in memory anyway.
 const CACHE_BYTES: u64 = 8 << 20;
+/// How long threads of an index that was closed in this process may take to let go of it, and how often it is tried.
+const UNLOCK: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(20);
 const PREFIX: &str = "index-";
 const MARK: &str = ".opening";
 
@@ -46,14 +50,18 @@ fn open_numbered(dir: &Path, number: u64) -> Result<Index, IndexError> {
     remove_unfinished_snapshots(&path).map_err(io)?;
     let mark = mark(dir, number);
     fs::write(&mark, b"").map_err(io)?;
-    let opened = guarded(|| {
-        Ok(sled::Config::new()
-            .path(&path)
-            .cache_capacity(CACHE_BYTES)
-            .mode(sled::Mode::LowSpace)
-            .flush_every_ms(Some(1000))
-            .open()?)
-    });
+    let config = sled::Config::new()
+        .path(&path)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(Some(1000));
+    let mut opened = guarded(|| Ok(config.open()?));
+    // The store's own lock is ours, so sled's is held by nobody but threads of sled that end after what they served has.
+    let since = Instant::now();
+    while opened.as_ref().is_err_and(IndexError::is_locked) && since.elapsed() < UNLOCK {
+        std::thread::sleep(RETRY);
+        opened = guarded(|| Ok(config.open()?));
+    }
     // It came back, with whatever answer.
     fs::remove_file(&mark).map_err(io)?;
     Ok(Index { dir: path, db: Some(opened?) })

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use portcullis_policy::resource::Uid;
 use serde_json::{Value, json};
 
@@ -79,4 +81,21 @@ fn an_object_that_is_missing_changed_or_too_many_is_noticed() {
 fn a_panic_inside_is_an_error() {
     let outcome = guarded(|| -> Result<(), _> { panic!("as sled does") });
     assert_eq!(outcome.unwrap_err(), IndexError::new("the index panicked"));
+}
+
+#[test]
+fn an_index_that_is_just_being_let_go_of_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, head) = filled(dir.path());
+    let (opening, closing) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        closing.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        drop(index);
+    });
+    opening.send(()).unwrap();
+    let index = open(dir.path()).unwrap().unwrap();
+    let (loaded, _) = index.load().unwrap().unwrap();
+    assert_eq!(loaded, head);
+    holder.join().unwrap();
 }
