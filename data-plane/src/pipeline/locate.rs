@@ -105,6 +105,6 @@ fn nowhere(admitted: &Admitted) -> Denial {
         server: None,
         tool: None,
         zone: None,
-        shadow: Vec::new(),
+        shadow: portcullis_policy::Shadow::default(),
     }
 }

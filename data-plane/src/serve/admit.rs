@@ -165,7 +165,7 @@ fn nowhere(snapshot: &Snapshot) -> Denial {
         server: None,
         tool: None,
         zone: None,
-        shadow: Vec::new(),
+        shadow: portcullis_policy::Shadow::default(),
     }
 }
 

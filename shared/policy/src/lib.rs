@@ -39,7 +39,7 @@ pub mod view;
 pub use check::{Finding, ResourceSet};
 pub use circumstances::{Circumstances, ClientHint, Era};
 pub use compile::{CompileError, HeaderParam, ParamKind, Principal, Prompt, Server, Snapshot, Tool};
-pub use decide::{Denial, Permit, Permitted, Target};
+pub use decide::{Denial, Permit, Permitted, Shadow, Target};
 pub use document::{Located, Problem, SourceFile};
 pub use explain::Explanation;
 pub use exposed::exposed_name;

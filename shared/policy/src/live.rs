@@ -3,7 +3,7 @@
 
 use crate::Reason;
 use crate::compile::Server;
-use crate::decide::Denial;
+use crate::decide::{Denial, Shadow};
 use crate::explain::Decision;
 use crate::resource::{Kind, Name};
 use crate::rule::{Rule, RulePath};
@@ -55,7 +55,7 @@ pub fn denial(reason: Reason, snapshot: SnapshotVersion, server: Option<&Server>
         server: server.map(|server| server.name().clone()),
         tool: None,
         zone: server.map(|server| server.entry.zone.clone()),
-        shadow: Vec::new(),
+        shadow: Shadow::default(),
     }
 }
 

@@ -117,7 +117,8 @@ fn steps<'a>(old: &'a [String], new: &'a [String]) -> Vec<(PieceKind, &'a str)> 
             let of = |at: usize| stays.get(at).copied().unwrap_or(0);
             if a == b {
                 out.push((PieceKind::Same, a.as_str()));
-                (at_old.next(), at_new.next());
+                at_old.next();
+                at_new.next();
                 (row, column) = (row + 1, column + 1);
             } else if of(cell(row + 1, column)) >= of(cell(row, column + 1)) {
                 out.push((PieceKind::Removed, a.as_str()));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use portcullis_seal::Fingerprint;
 
 pub use judge::Step;
-pub use permit::{Denial, Permit, Permitted, Target};
+pub use permit::{Denial, Permit, Permitted, Shadow, Target};
 
 use self::judge::{Asker, Ground, Noting, Refusal, Silent, Steps};
 use crate::Reason;
@@ -141,7 +141,7 @@ impl Snapshot {
             }
             Err(refusal) => {
                 let denial = self.denial(refusal, Some(key), Some(Subject::Definition(candidate)));
-                Err(Denial { shadow: noting.shadow, ..denial })
+                Err(Denial { shadow: noting.shadow.into(), ..denial })
             }
         }
     }
@@ -199,7 +199,7 @@ impl Snapshot {
             Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal, noting)),
             Err(refusal) => {
                 let denial = self.denial(refusal, Some(key), Some(Subject::Server(server)));
-                Err(Denial { shadow: noting.shadow, ..denial })
+                Err(Denial { shadow: noting.shadow.into(), ..denial })
             }
         }
     }
@@ -238,7 +238,7 @@ impl Snapshot {
         noting: Noting,
     ) -> Permit {
         let rule = Ground::Grant(grant).rule(&principal.key_name);
-        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal), noting.shadow)
+        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal), noting.shadow.into())
     }
 
     fn denial(&self, refusal: Refusal<'_>, key: Option<&Name>, subject: Option<Subject<'_>>) -> Denial {
@@ -257,7 +257,7 @@ impl Snapshot {
             server: server.map(|server| server.name().clone()),
             tool: tool.map(Arc::clone),
             zone: zone.cloned(),
-            shadow: Vec::new(),
+            shadow: Shadow::default(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Permit {
     rule: Rule,
     snapshot: SnapshotVersion,
     principal: Arc<Principal>,
-    shadow: Vec<Name>,
+    shadow: Shadow,
 }
 
 impl Permit {
@@ -43,7 +43,7 @@ impl Permit {
         rule: Rule,
         snapshot: SnapshotVersion,
         principal: Arc<Principal>,
-        shadow: Vec<Name>,
+        shadow: Shadow,
     ) -> Self {
         Self { server, target, rule, snapshot, principal, shadow }
     }
@@ -133,6 +133,24 @@ impl<T> Permitted<T> {
     }
 }
 
+/// The policies in shadow mode that would have denied. One word wide, since nearly every decision has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shadow(Option<Arc<Vec<Name>>>);
+
+impl From<Vec<Name>> for Shadow {
+    fn from(policies: Vec<Name>) -> Self {
+        Self((!policies.is_empty()).then(|| Arc::new(policies)))
+    }
+}
+
+impl std::ops::Deref for Shadow {
+    type Target = [Name];
+
+    fn deref(&self) -> &[Name] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
 /// A refusal, with all that the audit record needs of it. What the caller may see of it is not decided here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -149,5 +167,5 @@ pub struct Denial {
     /// The zone of the server, as far as it was found.
     pub zone: Option<Name>,
     /// The policies in shadow mode that would have denied it, as far as they were asked.
-    pub shadow: Vec<Name>,
+    pub shadow: Shadow,
 }

@@ -100,6 +100,25 @@ kind: AccessPolicy
 apiVersion: portcullis/v1
 metadata: { name: refunds-only-for-support }
 spec: { mode: enforce, cedar: "forbid(principal, action == Action::\"call\", resource == Tool::\"crm/refund\") unless { principal in Team::\"support-team\" };" }
+---
+apiVersion: portcullis/v1
+kind: Role
+metadata: { name: vendor-operator }
+spec: { rules: [ { rights: [resources:write], kinds: [McpServer, ToolBundle], servers: [crm] }, { rights: [resources:read] } ] }
+---
+apiVersion: portcullis/v1
+kind: RoleBinding
+metadata: { name: ada }
+spec: { subjects: [ { identity: ada@example.com }, { token: ci } ], roles: [viewer, vendor-operator] }
+---
+apiVersion: portcullis/v1
+kind: ApprovalRule
+metadata: { name: vendor-tools }
+spec:
+  match: { zones: [vendor-saas], tiers: [gold], changes: [new, changed] }
+  approvers: [ { role: approver }, { identity: ada@example.com } ]
+  required: 2
+  expiresAfter: 7d
 "#;
 
 fn read(text: &str) -> Result<Vec<Located>, Vec<Problem>> {
@@ -113,7 +132,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn every_kind_reads_from_yaml_and_reads_back_from_its_json() {
     let found = read(SAMPLE).unwrap();
-    assert_eq!(found.len(), 12);
+    assert_eq!(found.len(), 15);
     for located in &found {
         let json = located.resource.to_json();
         assert_eq!(Resource::from_json(&json).unwrap(), located.resource);

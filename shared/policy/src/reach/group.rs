@@ -17,7 +17,7 @@ pub(super) struct Group<'a> {
 
 /// Every key of a snapshot, by what is granted to it and what rules know of it; in no order.
 pub(super) fn of(snapshot: &Snapshot) -> Vec<Group<'_>> {
-    let mut groups: HashMap<(*const Access, (&[u32], Option<u64>)), Group<'_>> = HashMap::new();
+    let mut groups: HashMap<_, Group<'_>> = HashMap::new();
     for principal in snapshot.keys() {
         let holder = Holder::new(&snapshot.standpoints, principal);
         let group = groups.entry((Arc::as_ptr(&principal.access), holder.alike())).or_insert_with(|| Group {

@@ -283,7 +283,7 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
 fn brute_force(snapshot: &Snapshot) -> BTreeSet<String> {
     let mut permitted = BTreeSet::new();
     for principal in snapshot.keys() {
-        for server in SERVERS.iter().copied() {
+        for server in SERVERS.iter() {
             let Ok(view) = snapshot.endpoint(principal, EndpointRef::Server(server)) else { continue };
             let key = &principal.key_name;
             for name in ["find", "refund", "search", "open"] {
@@ -345,7 +345,7 @@ proptest! {
         }
         prop_assert_eq!(&by_key, &permitted);
         let mut by_tool = BTreeSet::new();
-        for server in SERVERS.iter().copied() {
+        for server in SERVERS.iter() {
             for (kind, name) in [
                 (DefinitionKind::Tool, "find"), (DefinitionKind::Tool, "refund"), (DefinitionKind::Tool, "search"),
                 (DefinitionKind::Tool, "open"), (DefinitionKind::Prompt, "greet"),
