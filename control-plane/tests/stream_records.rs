@@ -1,6 +1,7 @@
 //! Recorded calls, asked of data planes: leave by leave, whole or with the reason why not.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a step that fails fails the test"
