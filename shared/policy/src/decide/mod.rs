@@ -238,7 +238,14 @@ impl Snapshot {
         noting: Noting,
     ) -> Permit {
         let rule = Ground::Grant(grant).rule(&principal.key_name);
-        Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal), noting.shadow.into())
+        Permit::new(
+            Arc::clone(server),
+            target,
+            rule,
+            self.version(),
+            Arc::clone(principal),
+            noting.shadow.into(),
+        )
     }
 
     fn denial(&self, refusal: Refusal<'_>, key: Option<&Name>, subject: Option<Subject<'_>>) -> Denial {

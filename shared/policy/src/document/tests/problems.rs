@@ -248,7 +248,13 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "spec.tools.overrides[0].maxCostMicroUsd",
             "known but not enforced",
         ),
-        (document("TrustZone", "  servedBy: []"), 5, "TrustZone/x", "spec.servedBy", "known but not enforced"),
+        (
+            document("TrustZone", "  servedBy: []"),
+            5,
+            "TrustZone/x",
+            "spec.servedBy",
+            "known but not enforced",
+        ),
         (
             document("Client", "  match: { oauthClientIds: [] }"),
             5,
