@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portcullis_listen::{Bounds, ListenError, Listener};
+use portcullis_proto::config::v1::ServerCalls;
 use portcullis_seal::{BadPlaneToken, PlaneToken};
 use portcullis_telemetry::Metrics;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::ledger::{self, Spool, SpoolError};
 use crate::ops::{Ops, OpsParts};
+use crate::pipeline::ServerCounts;
 use crate::probe;
 use crate::serve::{BadOrigin, Gateway, Parts};
 use crate::sync::{BadControlPlane, ControlPlane, Live, PlaneFigures, SyncConfig, Synced, Synchroniser};
@@ -254,10 +256,28 @@ async fn ended(what: &str, task: JoinHandle<()>) {
 
 fn figures(gateway: &Gateway, draining: &CancellationToken) -> PlaneFigures {
     let metrics = gateway.metrics();
+    let counted = metrics.tally.read();
     PlaneFigures {
         calls_total: metrics.calls_total(),
         open_streams: u32::try_from(metrics.open_streams.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
         draining: draining.is_cancelled(),
+        run: *counted.run.as_bytes(),
+        counting_for: counted.counting_for,
+        servers: counted.servers.into_iter().map(to_proto).collect(),
+        uncounted: counted.uncounted,
+    }
+}
+
+fn to_proto(counts: ServerCounts) -> ServerCalls {
+    let by_code = |counts: Vec<(&'static str, u64)>| {
+        counts.into_iter().map(|(code, count)| (code.to_owned(), count)).collect()
+    };
+    ServerCalls {
+        server_uid: counts.server.to_string(),
+        sandbox: counts.sandbox,
+        calls: counts.calls,
+        errors: by_code(counts.errors),
+        denials: by_code(counts.denials),
     }
 }
 

@@ -9,5 +9,6 @@ pub(crate) mod planes;
 pub(crate) mod reach;
 pub(crate) mod resources;
 pub(crate) mod secrets;
+pub(crate) mod servers;
 pub(crate) mod snapshot;
 pub(crate) mod sources;

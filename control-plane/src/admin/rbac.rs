@@ -46,6 +46,8 @@ pub(super) const TABLE: &[(&str, &[Right])] = &[
     ("Resources/Watch", &[Right::ResourcesRead]),
     ("Resources/Delete", &[Right::ResourcesWrite, Right::AccessWrite]),
     ("Resources/History", &[Right::HistoryRead]),
+    ("Servers/MoveServer", &[Right::ResourcesWrite]),
+    ("Servers/PromoteServer", &[Right::ResourcesWrite]),
     ("Secrets/SetSecret", &[Right::SecretsWrite]),
     ("Secrets/ListSecrets", &[Right::SecretsRead]),
     ("Secrets/DeleteSecret", &[Right::SecretsWrite]),

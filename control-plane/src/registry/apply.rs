@@ -8,7 +8,8 @@ use portcullis_policy::compile::CompileError;
 use portcullis_policy::document::{self, Located, Problem, SourceFile};
 use portcullis_policy::resource::{Kind, Name, Right, Spec, Uid};
 
-use super::references::{label, secret};
+use super::references::{label, secrets};
+use super::stages;
 use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
@@ -177,7 +178,8 @@ fn decide(
     let set = parsed.of(state)?;
     let before: Vec<_> = documents.iter().map(|document| set.insert(document.resource.clone())).collect();
     let found = check::check(set);
-    let warned = if found.is_empty() {
+    let stages = stages::first_stages(set);
+    let mut warned = if found.is_empty() {
         warnings(state, set, documents, known_secrets, now_unix_ms)
     } else {
         Vec::new()
@@ -196,7 +198,17 @@ fn decide(
     for document in documents {
         changes.push(steps.step(document)?);
     }
-    let Steps { ops, keys, .. } = steps;
+    let Steps { mut ops, keys, .. } = steps;
+    let (states, begun) = stages::ops(state, &stages, &ops, now_unix_ms)?;
+    ops.extend(states);
+    for (server, stage) in begun {
+        if let Some(document) = place(documents, Kind::McpServer, &server) {
+            let message = format!(
+                "it begins at the stage {stage}: who is not let in there loses it until it is promoted"
+            );
+            warned.push(document.problem("spec.rollout", message));
+        }
+    }
     Ok(Decision { ops, answer: Answer { changes, keys, warnings: warned }, dry_run })
 }
 
@@ -306,13 +318,13 @@ fn warnings(
             let message = "this is in the past: the key opens nothing";
             found.push(document.problem("spec.expiresAt", message));
         }
-        if let Some(name) = secret(&document.resource)
-            && !known_secrets.contains(name)
+        for (field, name) in
+            secrets(&document.resource).into_iter().filter(|(_, name)| !known_secrets.contains(name))
         {
             let message = format!(
                 "secret {name} is not set: calls fail with upstream_unavailable until `portcullis secret set {name}`"
             );
-            found.push(document.problem("spec.auth.header.valueFrom.secret", message));
+            found.push(document.problem(field, message));
         }
     }
     found

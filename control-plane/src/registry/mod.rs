@@ -12,6 +12,7 @@ mod history;
 mod references;
 mod remove;
 mod rollback;
+mod stages;
 mod view;
 
 use std::sync::Arc;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use portcullis_policy::check::{self, ResourceSet};
 use portcullis_policy::document::Problem;
-use portcullis_policy::resource::{Kind, Name, Resource, Right, Spec, Uid};
+use portcullis_policy::resource::{Effective, Kind, Name, Resource, Right, Spec, Uid};
 use serde_json::Value;
 
 use super::apply::touched;
-use super::references::{label, secret};
+use super::references::{label, secrets};
 use super::remove::companions;
+use super::stages;
 use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
 use crate::governance::{Actor, authorise, with_authors};
@@ -61,11 +62,12 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
         let secrets: BTreeSet<Name> = registry.vault.secrets().into_iter().map(|known| known.name).collect();
         let dry_run = input.dry_run;
         let (by, clock) = (input.by.clone(), registry.clock.clone());
+        let now_unix_ms = registry.clock.now_unix_ms();
         let decide = move |state: &State, parsed: &mut Parsed| {
             if state.version != past.seen_at {
                 return Err(RegistryError::Busy);
             }
-            let mut decision = decide(state, parsed, &past, &secrets, dry_run)?;
+            let mut decision = decide(state, parsed, &past, &secrets, now_unix_ms, dry_run)?;
             if !dry_run {
                 let touched = touched(state, &decision.ops);
                 authorise(state, &by, Right::ResourcesWrite, &touched, clock.now_unix_ms())?;
@@ -112,6 +114,7 @@ fn decide(
     parsed: &mut Parsed,
     past: &Past,
     secrets: &BTreeSet<Name>,
+    now_unix_ms: u64,
     dry_run: bool,
 ) -> Result<Decision<Answer>, RegistryError> {
     let mut way = Way {
@@ -140,6 +143,9 @@ fn decide(
         return Err(RegistryError::Invalid(way.problems));
     }
     way.definitions()?;
+    // How far servers have come stays: only what comes anew, or under another policy, begins.
+    let (states, _) = stages::ops(state, &stages::first_stages(&way.set), &way.ops, now_unix_ms)?;
+    way.ops.extend(states);
     Ok(Decision { ops: way.ops, answer: way.answer, dry_run })
 }
 
@@ -194,11 +200,13 @@ impl Way<'_> {
                 return Ok(());
             }
         };
-        if let Some(secret) = secret(&resource).filter(|secret| !self.secrets.contains(*secret)) {
+        for (field, secret) in
+            secrets(&resource).into_iter().filter(|(_, secret)| !self.secrets.contains(*secret))
+        {
             let message = format!(
                 "it refers to secret {secret}, which is gone: set it with `portcullis secret set {secret}`"
             );
-            self.problems.push(problem(version, named, "spec.auth.header.valueFrom.secret", message));
+            self.problems.push(problem(version, named.clone(), field, message));
         }
         // A name under another uid is another thing: what was there goes, and what comes is new.
         let same = now.filter(|object| object.uid == then.uid);
@@ -268,7 +276,8 @@ impl Way<'_> {
                 stored.approved.as_ref().map(|approved| format!("\"{}\"", approved.pin))
             };
             let before = pin(&stored);
-            if !stored.return_to(then.as_ref(), &spec.tools) {
+            let rules = Effective::of(spec, stages::tier_of(&self.set, spec)).rules(spec);
+            if !stored.return_to(then.as_ref(), &rules) {
                 continue;
             }
             let after = pin(&stored);

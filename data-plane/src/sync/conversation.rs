@@ -24,7 +24,7 @@ use super::enforce::Enforced;
 use super::outbox::Item;
 use super::refusal::Refusal;
 use super::signals::Signal;
-use super::status::{LastRefusal, PlaneFigures};
+use super::status::{LastRefusal, PlaneFigures, Told};
 
 /// How long the control plane may take to welcome us.
 const WELCOME: Duration = Duration::from_secs(10);
@@ -158,6 +158,7 @@ impl<'a> Conversation<'a> {
     async fn exchange(&mut self, mut inbound: Streaming<proto::AttachResponse>, every: Duration) -> Ended {
         self.sync.status.connected(true);
         self.sync.outbox.connected(now_unix_ms());
+        let mut told_calls = Told::default();
         let mut status = interval(every);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let out = self.out.clone();
@@ -176,7 +177,7 @@ impl<'a> Conversation<'a> {
                     permit.send(proto::AttachRequest { message: Some(to_proto(item)) });
                     Ok(())
                 } => told,
-                _ = status.tick() => self.say(Out::Status((self.figures)().to_proto())).await,
+                _ = status.tick() => self.say(Out::Status((self.figures)().to_proto(&mut told_calls))).await,
             };
             if let Err(ended) = told {
                 drop(out);

@@ -1,8 +1,12 @@
 //! How the synchronisation goes, for the operations port, and what the plane tells about itself.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_proto::config::v1 as proto;
@@ -10,7 +14,7 @@ use portcullis_proto::config::v1 as proto;
 use super::outbox::Outbox;
 
 /// What the plane tells about itself, for `planes list`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PlaneFigures {
     /// Calls answered since the plane started.
     pub calls_total: u64,
@@ -18,14 +22,38 @@ pub struct PlaneFigures {
     pub open_streams: u32,
     /// Whether the plane takes no new calls.
     pub draining: bool,
+    /// Which process counts.
+    pub run: [u8; 16],
+    /// For how long it has counted.
+    pub counting_for: Duration,
+    /// What it counted of servers since it began.
+    pub servers: Vec<proto::ServerCalls>,
+    /// Whether something was not counted.
+    pub uncounted: bool,
 }
 
+/// What was told of each server in this conversation: only what changed is told again.
+#[derive(Debug, Default)]
+pub(super) struct Told(HashMap<(String, bool), proto::ServerCalls>);
+
 impl PlaneFigures {
-    pub(super) const fn to_proto(self) -> proto::PlaneStatus {
+    pub(super) fn to_proto(&self, told: &mut Told) -> proto::PlaneStatus {
+        let mut servers = Vec::new();
+        for calls in &self.servers {
+            let key = (calls.server_uid.clone(), calls.sandbox);
+            if told.0.get(&key) != Some(calls) {
+                told.0.insert(key, calls.clone());
+                servers.push(calls.clone());
+            }
+        }
         proto::PlaneStatus {
             calls_total: self.calls_total,
             open_streams: self.open_streams,
             draining: self.draining,
+            run: Bytes::copy_from_slice(&self.run),
+            counting_for_ms: u64::try_from(self.counting_for.as_millis()).unwrap_or(u64::MAX),
+            servers,
+            uncounted: self.uncounted,
         }
     }
 }

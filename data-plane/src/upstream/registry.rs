@@ -104,7 +104,8 @@ impl Registry {
             return;
         }
         table.version = snapshot.version();
-        table.held = Some(Arc::new(snapshot.servers().map(|server| server.entry.uid).collect()));
+        let held = snapshot.servers().chain(snapshot.sandboxes());
+        table.held = Some(Arc::new(held.map(|server| server.entry.uid).collect()));
         let gone: Vec<_> = table
             .slots
             .extract_if(|uid, _| snapshot.server_by_uid(uid).is_none())

@@ -204,7 +204,7 @@ impl View {
             let servers = self.rules.servers.iter().map(|rules| &rules.offer.server);
             servers
                 .filter(|server| judge::server(&self.rules, &self.place, server, &mut Silent).is_ok())
-                .map(Arc::clone)
+                .map(|server| Arc::clone(self.rules.way(server)))
                 .collect()
         })
     }

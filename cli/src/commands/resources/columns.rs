@@ -17,6 +17,9 @@ const fn columns(kind: Kind) -> &'static [Column] {
         Kind::McpServer => &[
             NAME,
             ("ZONE", "/spec/zone"),
+            ("TIER", "/spec/tier"),
+            ("LIFECYCLE", "/status/lifecycle"),
+            ("STAGE", "/status/stage"),
             ("HEALTH", "/status/health"),
             ("ERA", "/status/era"),
             ("TOOLS", "/status/tools"),
@@ -41,6 +44,21 @@ const fn columns(kind: Kind) -> &'static [Column] {
         ],
         Kind::ToolBundle => &[NAME, ("SERVERS", "/spec/tools")],
         Kind::Team => &[NAME, ("CUSTOMER", "/spec/customer")],
+        Kind::RolloutPolicy => &[
+            NAME,
+            ("TEAMS", "/spec/limited/teams"),
+            ("KEYS", "/spec/limited/keys"),
+            ("PERCENT", "/spec/limited/percent"),
+            VERSION,
+        ],
+        Kind::TierDefaults => &[
+            NAME,
+            ("NEW-TOOLS", "/spec/tools/newTools"),
+            ("CHANGED-TOOLS", "/spec/tools/changedTools"),
+            ("TIMEOUT", "/spec/limits/timeout"),
+            ("ROLLOUT", "/spec/rollout/policy"),
+            VERSION,
+        ],
         Kind::Customer => &[NAME],
         Kind::Role => &[NAME, ("RULES", "/spec/rules"), VERSION],
         Kind::RoleBinding => &[NAME, ("SUBJECTS", "/spec/subjects"), ("ROLES", "/spec/roles")],
@@ -132,9 +150,21 @@ mod tests {
         let mut lines = shown.lines();
         assert_eq!(
             words(lines.next()),
-            ["NAME", "ZONE", "HEALTH", "ERA", "TOOLS", "PENDING", "QUARANTINED", "VERSION"]
+            [
+                "NAME",
+                "ZONE",
+                "TIER",
+                "LIFECYCLE",
+                "STAGE",
+                "HEALTH",
+                "ERA",
+                "TOOLS",
+                "PENDING",
+                "QUARANTINED",
+                "VERSION"
+            ]
         );
-        assert_eq!(words(lines.next()), ["crm", "internal", "-", "-", "-", "-", "-", "4"]);
+        assert_eq!(words(lines.next()), ["crm", "internal", "-", "-", "-", "-", "-", "-", "-", "-", "4"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use portcullis_seal::sha256;
+
 use super::definitions::definitions;
 use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
@@ -12,8 +14,8 @@ use crate::access::{Bundle, read_members};
 use crate::resource::{AuditMode, Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
-    BundleEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, ServerEntry, SnapshotHeader, TeamEntry,
-    ZoneEntry, default_zone_name,
+    BundleEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, Opening, ServerEntry, SnapshotHeader,
+    TeamEntry, ZoneEntry, default_zone_name,
 };
 
 /// Entries by kind.
@@ -60,10 +62,21 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let zones = zones(sorted.zones, &mut notes);
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
+    openings(&servers, &teams, &sorted.keys, &mut notes);
+    let sandboxes = servers.values().filter_map(|server| server.twin.clone()).map(|twin| (twin.uid(), twin));
+    let sandboxes = sandboxes.collect();
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &mut notes);
     let bundles = bundles(sorted.bundles, &servers, &mut notes);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
-    let known = Known { zones: &zones, teams: &teams, servers: &servers, bundles: &bundles, mark: &mark };
+    let any_limited = servers.values().any(|server| matches!(server.entry.opening, Opening::Limited { .. }));
+    let known = Known {
+        zones: &zones,
+        teams: &teams,
+        servers: &servers,
+        bundles: &bundles,
+        mark: &mark,
+        any_limited,
+    };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
     if !notes.errors.is_empty() {
         return Err(notes.into_errors());
@@ -76,6 +89,7 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         reports: notes.into_reports(),
         mark,
         servers,
+        sandboxes,
         order,
         offers,
         bundles,
@@ -192,18 +206,52 @@ fn servers(
             notes.dangling(format!("McpServer/{}", entry.name), "zone", "TrustZone", &entry.zone);
             continue;
         };
-        let server = Server {
+        let made = |entry: ServerEntry, twin, twin_of| Server {
             zone_audit: zone.entry.audit,
             zone: Arc::clone(zone),
             refused_class: zone.refused_class(entry.data_classes.iter()).cloned(),
             entry,
+            twin,
+            twin_of,
         };
+        let twin = sandbox(&entry).map(|twin| Arc::new(made(twin, None, Some(entry.uid))));
+        let server = made(entry, twin, None);
         let uid = server.uid().to_string();
         if let Some(other) = servers.insert(server.entry.name.clone(), Arc::new(server)) {
             notes.duplicate("server names", other.name(), other.uid().to_string(), uid);
         }
     }
     servers
+}
+
+/// The entry of a server's sandbox.
+fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
+    let sandbox = server.sandbox.as_ref()?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
+        sha256(format!("sandbox of {}", server.uid).as_bytes());
+    let uid = Uid(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]));
+    let (transport, auth) = (sandbox.transport.clone(), sandbox.auth.clone());
+    Some(ServerEntry { uid, transport, auth, sandbox: None, ..server.clone() })
+}
+
+/// Teams and keys that are let in to a server are there.
+fn openings(
+    servers: &HashMap<Name, Arc<Server>>,
+    teams: &HashMap<Name, Option<Name>>,
+    entries: &[KeyEntry],
+    notes: &mut Notes,
+) {
+    for server in servers.values() {
+        let Opening::Limited { teams: named, keys, .. } = &server.entry.opening else { continue };
+        let label = || format!("McpServer/{}", server.name());
+        for team in named.iter().filter(|team| !teams.contains_key(team.as_str())) {
+            notes.dangling(label(), "opening.limited.teams", "Team", team);
+        }
+        // Sorted by name.
+        for key in keys.iter().filter(|key| entries.binary_search_by(|entry| entry.name.cmp(key)).is_err()) {
+            notes.dangling(label(), "opening.limited.keys", "VirtualKey", key);
+        }
+    }
 }
 
 fn bundles(

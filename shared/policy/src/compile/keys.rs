@@ -8,8 +8,9 @@ use portcullis_seal::Fingerprint;
 use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use crate::access::{Access, Bundle};
+use crate::opening::Admitted;
 use crate::resource::{Grant, Name};
-use crate::snapshot::KeyEntry;
+use crate::snapshot::{KeyEntry, Opening};
 
 /// What keys refer to.
 pub(super) struct Known<'a> {
@@ -18,6 +19,26 @@ pub(super) struct Known<'a> {
     pub(super) servers: &'a HashMap<Name, Arc<Server>>,
     pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
     pub(super) mark: &'a Arc<SnapshotMark>,
+    /// Whether any server is at the stage `limited`.
+    pub(super) any_limited: bool,
+}
+
+impl Known<'_> {
+    /// The servers at the stage `limited` that grants may reach.
+    fn limited<'g>(&'g self, grants: &'g [Grant]) -> impl Iterator<Item = &'g Server> {
+        let (servers, bundles) = (self.servers, self.bundles);
+        let any = self.any_limited;
+        let named = grants.iter().filter(move |_| any).flat_map(move |grant| match grant {
+            Grant::Server(grant) => vec![&grant.server],
+            Grant::Bundle(grant) => {
+                let members = bundles.get(&grant.bundle).map(|bundle| bundle.entry.tools.as_slice());
+                members.unwrap_or_default().iter().map(|member| &member.server).collect()
+            }
+        });
+        named
+            .filter_map(move |name| servers.get(name).map(|server| &**server))
+            .filter(|server| matches!(server.entry.opening, Opening::Limited { .. }))
+    }
 }
 
 type ByHash = HashMap<Fingerprint, Arc<Principal>>;
@@ -27,13 +48,14 @@ type ByKeyName = HashMap<Name, Arc<Principal>>;
 pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
-    let mut shared: HashMap<(Name, Vec<Grant>), Arc<Access>> = HashMap::new();
+    let mut shared: HashMap<(Name, Vec<Grant>, Admitted), Arc<Access>> = HashMap::new();
     for entry in entries {
         check_key(&entry, known, notes);
+        let admitted = Admitted::of(&entry, known.limited(&entry.grants));
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
-        let access = shared
-            .entry((entry.zone, entry.grants))
-            .or_insert_with_key(|(zone, grants)| Arc::new(Access::new(zone.clone(), grants.clone())));
+        let access = shared.entry((entry.zone, entry.grants, admitted)).or_insert_with_key(
+            |(zone, grants, admitted)| Arc::new(Access::new(zone.clone(), grants.clone(), admitted.clone())),
+        );
         let expires = entry.expires_at.as_ref().map(unix_ms);
         let subject: Arc<str> = entry.principal.subject.as_str().into();
         let principal = |until: Option<u64>, secret| {

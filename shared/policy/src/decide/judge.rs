@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::Reason;
 use crate::access::{Rules, ServerRules};
 use crate::compile::model::{Candidate, CandidateState, Definition, Server};
+use crate::opening;
 use crate::resource::{Kind, Name};
 use crate::rule::{DefinitionKind, Rule, RulePath};
+use crate::snapshot::Opening;
 use crate::view::Place;
 
 /// What a step rests on, without the key's name: judgements are shared between keys.
@@ -21,6 +23,7 @@ pub(crate) enum Ground<'a> {
     Member(&'a Name, u32),
     BundleField(&'a Name, &'static str),
     ZoneField(&'a Name, &'static str),
+    ServerField(&'a Name, &'static str),
     Approval(&'a Candidate),
 }
 
@@ -35,6 +38,7 @@ impl Ground<'_> {
             Self::Member(bundle, at) => of(Kind::ToolBundle, bundle, RulePath::Member(at)),
             Self::BundleField(bundle, field) => of(Kind::ToolBundle, bundle, RulePath::Field(field)),
             Self::ZoneField(zone, field) => of(Kind::TrustZone, zone, RulePath::Field(field)),
+            Self::ServerField(server, field) => of(Kind::McpServer, server, RulePath::Field(field)),
             Self::Approval(candidate) => {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
@@ -66,6 +70,8 @@ pub enum Step {
     Bundle,
     /// Whether it is approved and unchanged.
     Approval,
+    /// Whether the server is open for this key, at the stage that it has reached.
+    Stage,
     /// Whether the server's zone may be reached and allows its data classes.
     Zone,
     /// Whether the server takes a request of this size.
@@ -98,7 +104,7 @@ impl Steps for Silent {
 /// A refusal before it knows whose it is.
 pub(crate) type Refusal<'a> = (Reason, Ground<'a>);
 
-/// Judges a tool or a prompt: grant, bundle, approval, zone. Yields the definition and the place of the grant.
+/// Judges a tool or a prompt: grant, bundle, approval, stage, zone. Yields the definition and the place of the grant.
 pub(crate) fn definition<'a>(
     rules: &'a Rules,
     place: &'a Place,
@@ -115,6 +121,7 @@ pub(crate) fn definition<'a>(
     steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names {name} of {}", server.name()));
     in_bundle(place, candidate, steps)?;
     let definition = approved(candidate, steps)?;
+    stage(rules, server, steps)?;
     zone(rules, server, candidate.refused_class.as_deref(), steps)?;
     Ok((definition, grant))
 }
@@ -190,6 +197,7 @@ pub(crate) fn server<'a>(
         steps.step(Step::Bundle, false, ground, || format!("{} is not at this endpoint", server.name()));
         return Err((Reason::ToolNotGranted, ground));
     }
+    stage(rules, server, steps)?;
     zone(rules, server, server.refused_class.as_deref(), steps)?;
     Ok(found.first)
 }
@@ -218,8 +226,29 @@ pub(crate) fn resource<'a>(
         steps.step(Step::Bundle, false, Ground::Closed, || "this endpoint holds no such resource".to_owned());
         return Err((Reason::ToolNotGranted, Ground::Closed));
     }
+    stage(rules, server, steps)?;
     zone(rules, server, server.refused_class.as_deref(), steps)?;
     Ok(grant)
+}
+
+/// Judges whether a server is open for the key: who is not let in must not even know that it is there.
+fn stage<'a>(rules: &Rules, server: &'a Server, steps: &mut impl Steps) -> Result<(), Refusal<'a>> {
+    let opening = &server.entry.opening;
+    if rules.admitted.to(server) {
+        let ground = Ground::ServerField(server.name(), opening::STAGE);
+        steps.step(Step::Stage, true, ground, || match (opening, server.twin.is_some()) {
+            (_, true) if rules.admitted.sandbox => {
+                format!("{}'s sandbox is open for this key", server.name())
+            }
+            (Opening::General, _) => format!("{} is open to all", server.name()),
+            _ => format!("{} lets this key in at its stage", server.name()),
+        });
+        return Ok(());
+    }
+    let field = opening::field(opening);
+    let ground = Ground::ServerField(server.name(), field);
+    steps.step(Step::Stage, false, ground, || opening::closed(opening));
+    Err((Reason::ToolNotApproved, ground))
 }
 
 /// Judges the crossing of zones, and the data classes that the zone allows.

@@ -1,6 +1,6 @@
 //! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
 //!
-//! Order: key, endpoint, name, grant, bundle, approval and pin, zone. The first step that fails gives the reason.
+//! Order: key, endpoint, name, grant, bundle, approval and pin, stage, zone. The first step that fails gives the reason.
 
 pub(crate) mod judge;
 mod permit;
@@ -120,7 +120,8 @@ impl Snapshot {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
                 };
-                Ok(self.permit(&definition.server, target, grant, asked.principal))
+                let server = asked.rules.way(&definition.server);
+                Ok(self.permit(server, target, grant, asked.principal))
             }
             Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Definition(candidate)))),
         }
@@ -175,7 +176,7 @@ impl Snapshot {
             return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
         };
         match judge(asked.rules, asked.place(), server) {
-            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal)),
+            Ok((target, grant)) => Ok(self.permit(asked.rules.way(server), target, grant, asked.principal)),
             Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Server(server)))),
         }
     }

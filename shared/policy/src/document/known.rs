@@ -11,7 +11,6 @@ pub(super) const KINDS: &[&str] = &[
     "Middleware",
     "AuditSink",
     "Secret",
-    "RolloutPolicy",
     "IdentityProvider",
 ];
 
@@ -32,7 +31,12 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::TrustZone | Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
+        Kind::TrustZone
+        | Kind::ToolBundle
+        | Kind::RolloutPolicy
+        | Kind::TierDefaults
+        | Kind::Role
+        | Kind::RoleBinding => &[],
     }
 }
 

@@ -245,11 +245,10 @@ struct Numbers {
 impl Pair<'_> {
     /// None where nothing differs.
     fn shift(&self, [old, new]: &[Side<'_>; 2], scope: &Scope, things: &mut Things) -> Option<Numbers> {
-        // Equal grants in the same zone differ only by the servers that differ.
-        let equal = self
-            .old
-            .zip(self.new.ok())
-            .is_some_and(|(before, after)| before.zone == after.zone && before.grants == after.grants);
+        // Equal grants in the same zone that are let in alike differ only by the servers that differ.
+        let equal = self.old.zip(self.new.ok()).is_some_and(|(before, after)| {
+            (&before.zone, &before.grants, &before.admitted) == (&after.zone, &after.grants, &after.admitted)
+        });
         if equal && scope.is_empty() {
             return None;
         }

@@ -9,8 +9,10 @@ pub mod key;
 pub mod name;
 pub mod quantity;
 pub mod role;
+pub mod rollout;
 pub mod server;
 pub mod tenant;
+pub mod tier;
 pub mod zone;
 
 use std::collections::BTreeMap;
@@ -23,11 +25,14 @@ pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, Vir
 pub use name::{BadName, Name, Uid};
 pub use quantity::{ByteSize, HumanDuration};
 pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
+pub use rollout::{Checks, LimitedStage, RolloutPolicySpec, SandboxStage, Share, Stage};
 pub use server::{
     Auth, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools, NoAuth, Owner,
-    Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
+    Rollout, Sandbox, Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, ToolSettings, Transport,
+    ValueFrom,
 };
 pub use tenant::{CustomerSpec, TeamSpec};
+pub use tier::{Effective, LimitSettings, Origin, Sourced, TierDefaultsSpec, TierTools};
 pub use zone::{AuditMode, TrustZoneSpec};
 
 /// The one `apiVersion`.
@@ -53,6 +58,10 @@ pub enum Kind {
     Customer,
     /// [`TeamSpec`]
     Team,
+    /// [`RolloutPolicySpec`]
+    RolloutPolicy,
+    /// [`TierDefaultsSpec`]
+    TierDefaults,
     /// [`McpServerSpec`]
     McpServer,
     /// [`ToolBundleSpec`]
@@ -73,6 +82,8 @@ impl Kind {
         Self::TrustZone,
         Self::Customer,
         Self::Team,
+        Self::RolloutPolicy,
+        Self::TierDefaults,
         Self::McpServer,
         Self::ToolBundle,
         Self::VirtualKey,
@@ -88,6 +99,8 @@ impl Kind {
             Self::TrustZone => "TrustZone",
             Self::Customer => "Customer",
             Self::Team => "Team",
+            Self::RolloutPolicy => "RolloutPolicy",
+            Self::TierDefaults => "TierDefaults",
             Self::McpServer => "McpServer",
             Self::ToolBundle => "ToolBundle",
             Self::VirtualKey => "VirtualKey",
@@ -104,6 +117,8 @@ impl Kind {
             Self::TrustZone => "zones",
             Self::Customer => "customers",
             Self::Team => "teams",
+            Self::RolloutPolicy => "rollouts",
+            Self::TierDefaults => "tiers",
             Self::McpServer => "servers",
             Self::ToolBundle => "bundles",
             Self::VirtualKey => "keys",
@@ -155,6 +170,10 @@ pub enum Spec {
     Customer(CustomerSpec),
     /// A team.
     Team(TeamSpec),
+    /// The stages of servers.
+    RolloutPolicy(RolloutPolicySpec),
+    /// What the servers of a tier have.
+    TierDefaults(TierDefaultsSpec),
     /// An upstream server.
     McpServer(Box<McpServerSpec>),
     /// A virtual server.
@@ -177,6 +196,8 @@ impl Spec {
             Self::TrustZone(_) => Kind::TrustZone,
             Self::Customer(_) => Kind::Customer,
             Self::Team(_) => Kind::Team,
+            Self::RolloutPolicy(_) => Kind::RolloutPolicy,
+            Self::TierDefaults(_) => Kind::TierDefaults,
             Self::McpServer(_) => Kind::McpServer,
             Self::ToolBundle(_) => Kind::ToolBundle,
             Self::VirtualKey(_) => Kind::VirtualKey,
