@@ -308,7 +308,7 @@ impl Approvals {
             let selected = select(state, &decision.selection, decision.approve)?;
             let all = matches!(decision.selection, Selection::AllPending { .. });
             let mut desk = Desk::new(state, now);
-            let (mut ops, decided, changed) =
+            let Outcome { mut ops, decided, changed } =
                 decide(&mut desk, identity.as_ref(), selected, all, decision.approve, &verdict)?;
             let servers: BTreeSet<_> = changed.iter().map(|stored| stored.server).collect();
             for server in servers {
@@ -400,6 +400,13 @@ fn select_ids(state: &State, ids: &[String], approve: bool) -> Result<Selected, 
     if refusals.is_empty() { Ok(selected) } else { Err(ApprovalError::Refused(refusals)) }
 }
 
+/// What a decision comes to: what is to be stored, what was decided, and the definitions as they are then.
+struct Outcome {
+    ops: Vec<Op>,
+    decided: Vec<Approval>,
+    changed: Vec<StoredDefinition>,
+}
+
 /// Decides what was selected, each thing by the rule that is about it. Of all that wait those are left out that who asks cannot
 /// decide; of what is named everything must be decided.
 fn decide(
@@ -409,7 +416,7 @@ fn decide(
     all: bool,
     approve: bool,
     verdict: &Verdict,
-) -> Result<(Vec<Op>, Vec<Approval>, Vec<StoredDefinition>), ApprovalError> {
+) -> Result<Outcome, ApprovalError> {
     let (mut ops, mut decided, mut objections) = (Vec::new(), Vec::new(), Vec::new());
     let mut changed = Vec::new();
     for (mut candidate, fingerprints) in selected {
@@ -437,7 +444,7 @@ fn decide(
         }
     }
     if objections.is_empty() || (all && !decided.is_empty()) {
-        return Ok((ops, decided, changed));
+        return Ok(Outcome { ops, decided, changed });
     }
     match objections.iter().find(|(_, objection)| objection.denied) {
         Some((_, objection)) => Err(ApprovalError::Denied(objection.message.clone())),

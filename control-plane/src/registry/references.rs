@@ -82,10 +82,12 @@ fn role(name: &Name) -> Option<Reference<'_>> {
 #[must_use]
 pub(super) fn secrets(resource: &Resource) -> Vec<(&'static str, &Name)> {
     let Spec::McpServer(server) = &resource.spec else { return Vec::new() };
-    let of = |auth| match auth {
-        &Auth::Header(ref header) => Some(&header.value_from.secret),
-        Auth::None(_) => None,
-    };
+    fn of(auth: &Auth) -> Option<&Name> {
+        match auth {
+            Auth::Header(header) => Some(&header.value_from.secret),
+            Auth::None(_) => None,
+        }
+    }
     let own = of(&server.auth).map(|name| ("spec.auth.header.valueFrom.secret", name));
     let sandbox = server.sandbox.as_ref().and_then(|sandbox| of(&sandbox.auth));
     own.into_iter().chain(sandbox.map(|name| ("spec.sandbox.auth.header.valueFrom.secret", name))).collect()
