@@ -25,12 +25,8 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::ToolBundle
-        | Kind::RolloutPolicy
-        | Kind::TierDefaults
-        | Kind::Role
-        | Kind::RoleBinding
-        | Kind::AccessPolicy => &[],
+        Kind::TierDefaults => &["spec.tools.approval"],
+        Kind::ToolBundle | Kind::RolloutPolicy | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 
