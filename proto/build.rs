@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "portcullis/admin/v1/access.proto",
     "portcullis/admin/v1/operations.proto",
     "portcullis/admin/v1/reach.proto",
+    "portcullis/admin/v1/servers.proto",
     "portcullis/config/v1/distribution.proto",
 ];
 

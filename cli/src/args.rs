@@ -51,6 +51,14 @@ pub(crate) enum Command {
     Approve(DecideArgs),
     /// Deny what waits.
     Deny(DecideArgs),
+    /// Stop a server at once: nothing of it may be used until it is resumed.
+    Suspend(MoveServerArgs),
+    /// Let a suspended server go on from where it was.
+    Resume(MoveServerArgs),
+    /// End a server for good: nothing of it may be used again.
+    Retire(MoveServerArgs),
+    /// Open a server to the next stage of its rollout, if the checks of the present one hold.
+    Promote(PromoteArgs),
     /// Say why a call is permitted or denied, step by step.
     Explain(ExplainArgs),
     /// List the keys that reach a tool, and by which grant.
@@ -237,6 +245,34 @@ pub(crate) struct RollbackArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) names: NamesArgs,
+    #[command(flatten)]
+    pub(crate) why: MessageArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveServerArgs {
+    /// The MCP server's name.
+    #[arg(value_name = "SERVER")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) why: MessageArgs,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The MCP server's name.
+    #[arg(value_name = "SERVER")]
+    pub(crate) name: String,
+    /// The stage to open it to; the next one of its policy when not given.
+    #[arg(long, value_parser = ["limited", "general"], value_name = "STAGE")]
+    pub(crate) to: Option<String>,
+    /// Go on although checks fail, or over a stage. Needs --message.
+    #[arg(long, requires = "message")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) why: MessageArgs,
     #[command(flatten)]

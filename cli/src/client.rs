@@ -111,6 +111,10 @@ impl Client {
         api::reach_client::ReachClient::new(self.authenticated()).max_decoding_message_size(MAX_REPLY_BYTES)
     }
 
+    pub(crate) fn servers(&self) -> api::servers_client::ServersClient<Authenticated> {
+        api::servers_client::ServersClient::new(self.authenticated())
+    }
+
     pub(crate) fn planes(&self) -> api::planes_client::PlanesClient<Authenticated> {
         api::planes_client::PlanesClient::new(self.authenticated())
     }

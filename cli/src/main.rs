@@ -15,6 +15,7 @@ mod run;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use portcullis_proto::admin::v1 as api;
 
 use crate::args::{AuditCommand, Cli, Command};
 use crate::failure::Failure;
@@ -68,6 +69,10 @@ async fn run(command: Command, given: &Given) -> Result<(), Failure> {
         Command::Approvals(command) => commands::approvals::run(command).await,
         Command::Approve(args) => commands::approvals::decide(args, true).await,
         Command::Deny(args) => commands::approvals::decide(args, false).await,
+        Command::Suspend(args) => commands::servers::go(args, api::ServerMove::Suspend).await,
+        Command::Resume(args) => commands::servers::go(args, api::ServerMove::Resume).await,
+        Command::Retire(args) => commands::servers::go(args, api::ServerMove::Retire).await,
+        Command::Promote(args) => commands::servers::promote(args).await,
         Command::Explain(args) => commands::explain::run(args).await,
         Command::WhoCan(args) => commands::reach::who_can(args).await,
         Command::WhatCan(args) => commands::reach::what_can(args).await,

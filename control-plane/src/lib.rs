@@ -2,7 +2,7 @@
 //!
 //! Rooms, from the ground up: `store` keeps what is true; `objects` says what it means; `governance` says who may do what; `catalog` and `approvals` keep what
 //! servers offer and what people decided of it; `publish` makes signed snapshots of it all and commits no change that would
-//! not compile; `registry`, and `keys` over it, say what may change; `stream` hands snapshots to data planes; `admin` is the
+//! not compile; `registry`, and `keys` and `rollout` over it, say what may change; `stream` hands snapshots to data planes; `admin` is the
 //! API. Nothing below looks up. [`start`] puts them together.
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod publish;
 pub mod refusals;
 pub mod registry;
 pub mod review;
+pub mod rollout;
 mod run;
 pub mod store;
 pub mod stream;

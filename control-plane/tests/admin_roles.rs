@@ -10,6 +10,7 @@ use admin_support::{ControlPlane, START, TEN, apply_request, files_with};
 use portcullis_proto::admin::v1 as proto;
 use proto::access_client::AccessClient;
 use proto::resources_client::ResourcesClient;
+use proto::servers_client::ServersClient;
 use tonic::{Code, Request, Status};
 
 /// Somebody with a token of their own.
@@ -69,6 +70,18 @@ impl<'a> Person<'a> {
     async fn revoke(&self, name: &str) -> Result<(), Status> {
         let request = proto::RevokeAdminTokenRequest { name: name.to_owned() };
         self.access().revoke_admin_token(self.with(request)).await.map(drop)
+    }
+
+    async fn go(&self, server: &str, go: proto::ServerMove) -> Result<String, Status> {
+        let message = String::new();
+        let request = proto::MoveServerRequest { server: server.to_owned(), r#move: go.into(), message };
+        let mut client = ServersClient::new(self.plane.channel.clone());
+        client.move_server(self.with(request)).await.map(|moved| moved.into_inner().lifecycle)
+    }
+
+    async fn promote(&self, server: &str) -> Result<(), Status> {
+        let request = proto::PromoteServerRequest { server: server.to_owned(), ..Default::default() };
+        ServersClient::new(self.plane.channel.clone()).promote_server(self.with(request)).await.map(drop)
     }
 
     async fn who(&self) -> Result<proto::WhoAmIResponse, Status> {
@@ -187,6 +200,35 @@ async fn a_role_allows_its_requests_and_a_limited_one_only_what_lies_within() {
         .await
         .unwrap();
     denied(limited.apply(&server("new", "internal")).await, &["resources:write"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_applies_or_approves_may_stop_a_server_and_only_an_approver_opens_it() {
+    use proto::ServerMove::{Resume, Retire, Suspend};
+    let plane = ControlPlane::start().await;
+    let admin = Person::admin(&plane);
+    admin.apply(TEN).await.unwrap();
+    let (operator, approver) = (admin.make("op", &["operator"]).await, admin.make("ap", &["approver"]).await);
+    assert_eq!(operator.go("crm", Suspend).await.unwrap(), "suspended");
+    denied(operator.go("crm", Resume).await, &["approvals:decide", "McpServer/crm"]);
+    approver.go("crm", Resume).await.unwrap();
+    approver.go("crm", Suspend).await.unwrap();
+    denied(approver.go("crm", Retire).await, &["resources:write"]);
+    denied(operator.promote("crm").await, &["approvals:decide"]);
+    // An approver is let through to the room, which refuses for another reason.
+    assert_eq!(approver.promote("crm").await.unwrap_err().code(), Code::FailedPrecondition);
+
+    // A role for some servers moves these and no others.
+    admin.apply(&role("github-only", "[ { rights: [approvals:decide], servers: [github] } ]")).await.unwrap();
+    let limited = admin.make("limited", &["viewer", "github-only"]).await;
+    limited.go("github", Suspend).await.unwrap();
+    limited.go("github", Resume).await.unwrap();
+    denied(limited.go("crm", Resume).await, &["limit to other resources"]);
+    denied(limited.promote("crm").await, &["limit to other resources"]);
+    denied(
+        admin.make("vi", &["viewer"]).await.go("crm", Suspend).await,
+        &["resources:write or approvals:decide"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

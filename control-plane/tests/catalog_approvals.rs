@@ -70,7 +70,8 @@ async fn many_are_decided_in_one_transaction_that_history_keeps_with_author_and_
         world.store.history(HistoryFilter { limit: 1, ..HistoryFilter::default() }).await.unwrap().remove(0);
     assert_eq!(
         (newest.author.as_str(), newest.message.as_str(), newest.changes.len()),
-        ("admin", "because", 51)
+        // Each definition, and that the server came from pending to approved by it.
+        ("admin", "because", 52)
     );
     // The same again is done already.
     let (decided, after) = world.decide(&ids, true).await.unwrap();

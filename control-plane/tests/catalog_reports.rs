@@ -281,7 +281,7 @@ async fn what_belongs_to_a_deleted_server_goes_with_it_and_a_new_one_starts_from
     world.report(report(other, &[tool("keep", "k")])).await;
     world.decide_all(None, true).await;
     let mut ops = catalog::ops_for_deleted_server(&world.store.state(), &crm);
-    assert_eq!(ops.len(), 3, "tool, identity, observation: {ops:?}");
+    assert_eq!(ops.len(), 4, "tool, identity, observation, how far it came: {ops:?}");
     ops.push(Op::Delete { kind: "McpServer".into(), name: "crm".into() });
     world.commit(ops).await;
     assert_eq!(world.states(), ["tool/keep: approved k"]);

@@ -17,10 +17,12 @@ use portcullis_control_plane::governance::Actor;
 use portcullis_control_plane::keys::Keys;
 use portcullis_control_plane::publish::Publisher;
 use portcullis_control_plane::registry::{ApplyInput, Registry, RollbackInput};
+use portcullis_control_plane::rollout::{Board, Move, Promotion, Rollout};
 use portcullis_control_plane::store::Vault;
 use portcullis_policy::Snapshot;
 use portcullis_policy::circumstances::Circumstances;
 use portcullis_policy::resource::{Kind, Uid};
+use portcullis_policy::snapshot::Opening;
 use portcullis_policy::view::EndpointRef;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,11 @@ const KEYS: &[&str] = &["bot", "ci"];
 /// One thing that somebody does.
 #[derive(Debug, Clone)]
 enum Step {
-    Server { name: &'static str, zone: &'static str, new_tools: &'static str },
+    Server { name: &'static str, zone: &'static str, new_tools: &'static str, rollout: bool },
+    Rollout { stages: &'static str },
+    Tier { spec: &'static str },
+    Promote { server: &'static str },
+    Move { server: &'static str, go: Move },
     Zone { reachable: bool },
     Bundle { server: &'static str, allow: &'static str },
     Key { name: &'static str, grant: &'static str },
@@ -54,11 +60,18 @@ fn step() -> impl Strategy<Value = Step> {
             (Kind::McpServer, "wiki"),
             (Kind::VirtualKey, "bot"),
             (Kind::ToolBundle, "all"),
+            (Kind::TierDefaults, "bronze"),
         ][..],
     );
     prop_oneof![
-        3 => (server(), prop::sample::select(&["default", "apart"][..]), prop::sample::select(&["approve", "require-approval"][..]))
-            .prop_map(|(name, zone, new_tools)| Step::Server { name, zone, new_tools }),
+        3 => (server(), prop::sample::select(&["default", "apart"][..]), prop::sample::select(&["approve", "require-approval"][..]), any::<bool>())
+            .prop_map(|(name, zone, new_tools, rollout)| Step::Server { name, zone, new_tools, rollout }),
+        1 => prop::sample::select(&["{ sandbox: {} }", "{ limited: { keys: [bot] } }", "{ sandbox: {}, limited: { keys: [ci] } }"][..])
+            .prop_map(|stages| Step::Rollout { stages }),
+        1 => prop::sample::select(&["{}", "{ rollout: { policy: careful } }"][..]).prop_map(|spec| Step::Tier { spec }),
+        3 => server().prop_map(|server| Step::Promote { server }),
+        2 => (server(), prop::sample::select(&[Move::Suspend, Move::Resume, Move::Resume][..]))
+            .prop_map(|(server, go)| Step::Move { server, go }),
         1 => any::<bool>().prop_map(|reachable| Step::Zone { reachable }),
         2 => (server(), prop::sample::select(&["find", "*"][..])).prop_map(|(server, allow)| Step::Bundle { server, allow }),
         3 => (key(), grant).prop_map(|(name, grant)| Step::Key { name, grant }),
@@ -73,6 +86,7 @@ struct Model {
     world: World,
     registry: Registry,
     keys: Keys,
+    rollout: Rollout,
     publisher: Publisher,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
@@ -88,10 +102,16 @@ impl Model {
         let (store, clock) = (Arc::clone(&world.store), world.clock.clone());
         let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await;
         let registry = Registry::new(store, publisher.clone(), vault, world.catalog.clone(), clock.clone());
-        let keys = Keys::new(registry.clone(), publisher.clone(), clock);
-        let model = Self { world, registry, keys, publisher, stop, _dir: dir };
+        let keys = Keys::new(registry.clone(), publisher.clone(), clock.clone());
+        let board = Arc::new(Board::new(clock.now_unix_ms()));
+        let rollout = Rollout::new(publisher.clone(), board, clock);
+        let model = Self { world, registry, keys, rollout, publisher, stop, _dir: dir };
         let zone = "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: apart }\nspec: {}\n";
         model.apply(zone).await;
+        for key in KEYS {
+            model.take(&Step::Key { name: key, grant: "" }).await;
+        }
+        model.take(&Step::Rollout { stages: "{ sandbox: {} }" }).await;
         model
     }
 
@@ -111,11 +131,23 @@ impl Model {
             format!("apiVersion: portcullis/v1\nkind: {kind}\nmetadata: {{ name: {name} }}\nspec: {spec}\n")
         };
         match step {
-            Step::Server { name, zone, new_tools } => {
+            Step::Server { name, zone, new_tools, rollout } => {
+                let rollout = if *rollout { ", rollout: { policy: careful }" } else { "" };
                 let spec = format!(
-                    "{{ zone: {zone}, transport: {{ streamableHttp: {{ url: \"http://127.0.0.1:1/mcp\" }} }}, tools: {{ newTools: {new_tools} }} }}"
+                    "{{ zone: {zone}, transport: {{ streamableHttp: {{ url: \"http://127.0.0.1:1/mcp\" }} }}, tools: {{ newTools: {new_tools} }}{rollout} }}"
                 );
                 self.apply(&document("McpServer", name, spec)).await;
+            }
+            Step::Rollout { stages } => {
+                self.apply(&document("RolloutPolicy", "careful", (*stages).to_owned())).await;
+            }
+            Step::Tier { spec } => self.apply(&document("TierDefaults", "bronze", (*spec).to_owned())).await,
+            Step::Promote { server } => {
+                let promotion = Promotion { to: None, force: true, message: "go".to_owned() };
+                drop(self.rollout.promote(server, promotion, &Actor::trusted("admin")).await);
+            }
+            Step::Move { server, go } => {
+                drop(self.rollout.go(server, *go, &Actor::trusted("admin"), "").await);
             }
             Step::Zone { reachable } => {
                 let from = if *reachable { "[default]" } else { "[]" };
@@ -211,7 +243,10 @@ async fn run(steps: Vec<Step>, back: usize) {
         // The upstream changed it or no longer offers it, or a person denied it: it was not served before either.
         let kind = portcullis_policy::DefinitionKind::Tool;
         let withdrawn = uid(&before).is_none_or(|uid| before.definition(&uid, kind, tool).is_none());
-        assert!(revoked || made_anew || withdrawn, "{version}: {lost}");
+        // What was stopped or held back since stays so.
+        let closed_since =
+            before.server(server).is_some_and(|server| server.entry.opening != Opening::General);
+        assert!(revoked || made_anew || withdrawn || closed_since, "{version}: {lost}");
     }
     // The documents are those of then.
     let names = |snapshot: &Snapshot| {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portcullis_listen::{Bounds, ListenError, Listener};
+use portcullis_proto::config::v1::ServerCalls;
 use portcullis_seal::{BadPlaneToken, PlaneToken};
 use portcullis_telemetry::Metrics;
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::ledger::{self, Spool, SpoolError};
 use crate::ops::{Ops, OpsParts};
+use crate::pipeline::ServerCounts;
 use crate::probe;
 use crate::recall::{self, Recalled};
 use crate::serve::{BadOrigin, Gateway, Parts, Proxies};
@@ -196,7 +198,7 @@ impl Plane {
                 let stop = stop.clone();
                 async move { synchroniser.run(figures, stop).await }
             }),
-            tokio::spawn(retain(live.clone(), upstreams.clone(), stop.clone())),
+            tokio::spawn(retain(live.clone(), gateway.clone(), upstreams.clone(), stop.clone())),
             tokio::spawn(http::serve(
                 ops.incoming(stop.clone()),
                 Arc::new(move |request, _| {
@@ -261,11 +263,29 @@ async fn ended(what: &str, task: JoinHandle<()>) {
 
 fn figures(gateway: &Gateway, upstreams: &Upstreams, draining: &CancellationToken) -> PlaneFigures {
     let metrics = gateway.metrics();
+    let counted = metrics.tally.read();
     PlaneFigures {
         calls_total: metrics.calls_total(),
         open_streams: u32::try_from(metrics.open_streams.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
         draining: draining.is_cancelled(),
         last_use: upstreams.last_use(),
+        run: *counted.run.as_bytes(),
+        counting_for: counted.counting_for,
+        calls: counted.servers.into_iter().map(to_proto).collect(),
+        uncounted: counted.uncounted,
+    }
+}
+
+fn to_proto(counts: ServerCounts) -> ServerCalls {
+    let by_code = |counts: Vec<(&'static str, u64)>| {
+        counts.into_iter().map(|(code, count)| (code.to_owned(), count)).collect()
+    };
+    ServerCalls {
+        server_uid: counts.server.to_string(),
+        sandbox: counts.sandbox,
+        calls: counts.calls,
+        errors: by_code(counts.errors),
+        denials: by_code(counts.denials),
     }
 }
 
@@ -282,13 +302,14 @@ fn records(spool: PathBuf) -> RecordSource {
     })
 }
 
-/// After each swap: upstreams that the snapshot no longer knows are let go.
-async fn retain(live: Live, upstreams: Upstreams, stop: CancellationToken) {
+/// After each swap: what is kept of servers that the snapshot no longer knows is let go.
+async fn retain(live: Live, gateway: Gateway, upstreams: Upstreams, stop: CancellationToken) {
     let mut versions = live.subscribe();
     loop {
         versions.borrow_and_update();
         if let Some(snapshot) = live.load() {
             upstreams.retain(&snapshot);
+            gateway.metrics().tally.retain(&snapshot);
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -16,6 +16,7 @@ use api::planes_client::PlanesClient;
 use api::policy_client::PolicyClient;
 use api::resources_client::ResourcesClient;
 use api::secrets_client::SecretsClient;
+use api::servers_client::ServersClient;
 
 /// Adds the administrator's token.
 #[derive(Clone)]
@@ -67,6 +68,38 @@ impl Admin {
     #[must_use]
     pub fn secrets(&self) -> SecretsClient<Authorised> {
         SecretsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// The servers' lives.
+    #[must_use]
+    pub fn servers(&self) -> ServersClient<Authorised> {
+        ServersClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// Suspends, resumes or retires a server.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn go(&self, server: &str, go: api::ServerMove) -> Result<String, Status> {
+        let request =
+            api::MoveServerRequest { server: server.to_owned(), r#move: go.into(), message: String::new() };
+        Ok(self.servers().move_server(request).await?.into_inner().lifecycle)
+    }
+
+    /// Asks to open a server to its next stage.
+    ///
+    /// # Errors
+    /// The refusal; a check that fails is none.
+    pub async fn promote(&self, server: &str) -> Result<api::PromoteServerResponse, Status> {
+        let request = api::PromoteServerRequest { server: server.to_owned(), ..Default::default() };
+        Ok(self.servers().promote_server(request).await?.into_inner())
+    }
+
+    /// What is known of a resource beside its document.
+    pub async fn status_of(&self, kind: &str, name: &str) -> Value {
+        let request = api::GetRequest { kind: kind.to_owned(), name: name.to_owned() };
+        let resource = self.resources().get(request).await.unwrap().into_inner().resource.unwrap();
+        serde_json::from_str(&resource.status_json).unwrap()
     }
 
     /// The decisions.

@@ -311,3 +311,96 @@ async fn certificates_are_read_again_and_plain_ports_are_for_loopback() {
     assert_eq!(status, Some(1), "{err}");
     assert!(err.contains("--tls-cert"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_stops_servers_and_opens_them_stage_by_stage_with_the_commands() {
+    let upstream = Upstream::legacy(&["read"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = up(dir.path(), &[]);
+    let shell = Shell::new(dir.path(), &process);
+    let file = dir.path().join("policy.yaml");
+    let policy = format!(
+        r#"
+apiVersion: portcullis/v1
+kind: RolloutPolicy
+metadata: {{ name: careful }}
+spec: {{ sandbox: {{ checks: {{ window: 1h, minCalls: 5 }} }}, limited: {{ percent: 10 }} }}
+---
+apiVersion: portcullis/v1
+kind: TierDefaults
+metadata: {{ name: gold }}
+spec: {{ rollout: {{ policy: careful }}, limits: {{ timeout: 7s }} }}
+---
+apiVersion: portcullis/v1
+kind: McpServer
+metadata: {{ name: crm }}
+spec: {{ transport: {{ streamableHttp: {{ url: "{}" }} }}, tier: gold }}
+---
+apiVersion: portcullis/v1
+kind: VirtualKey
+metadata: {{ name: bot }}
+spec: {{ principal: {{ kind: agent, subject: bot }}, grants: [ {{ server: crm, allow: ["*"] }} ] }}
+"#,
+        upstream.url
+    );
+    std::fs::write(&file, policy).unwrap();
+    shell.run(&["apply", "-f", &text(&file)]);
+    let words = |out: &str, line: usize| {
+        out.lines().nth(line).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cell = |name: &str| {
+        let out = shell.run(&["get", "servers"]);
+        let at = words(&out, 0).iter().position(|column| column == name).unwrap();
+        words(&out, 1)[at].clone()
+    };
+    eventually("the tool, the prompt and the identity wait", async || {
+        (shell.json(&["approvals", "list"])["items"].as_array().unwrap().len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!((cell("LIFECYCLE"), cell("STAGE")), ("pending".to_owned(), "sandbox".to_owned()));
+    let (status, _, err) = shell.try_run(&["promote", "crm"]);
+    assert!(status == Some(1) && err.contains("decide first what waits"), "{err}");
+    shell.run(&["approve", "--all"]);
+    assert_eq!((cell("LIFECYCLE"), cell("TIER")), ("approved".to_owned(), "gold".to_owned()));
+
+    // Who is kept out, and by what, is told by every question.
+    let explained = shell.json(&["explain", "--key", "bot", "--tool", "crm_read"]);
+    assert_eq!(explained["rule"], "McpServer/crm status.stage", "{explained}");
+    let denied = shell.json(&["who-can", "crm_read"])["denied"].clone();
+    assert_eq!(
+        (&denied[0]["key"], &denied[0]["reason"]),
+        (&json!("bot"), &json!("tool_not_approved")),
+        "{denied}"
+    );
+    let shown = shell.json(&["get", "server", "crm"]);
+    assert_eq!(
+        shown["status"]["details"]["effective"]["limits"]["timeout"],
+        json!({ "value": "7s", "from": "TierDefaults/gold" }),
+        "{shown}"
+    );
+
+    let (status, out, err) = shell.try_run(&["promote", "crm"]);
+    assert_eq!(status, Some(1), "{out}");
+    assert!(err.contains("window, calls failed"), "{err}");
+    for told in ["CHECK", "FAILED", "at least 5 in 1h", "McpServer/crm stays at sandbox"] {
+        assert!(out.contains(told), "{told} in {out}");
+    }
+    let (status, out, _) = shell.try_run(&["promote", "crm", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &answer["promoted"], &answer["to"]), (Some(1), &json!(false), &json!("limited")));
+    assert_eq!(shell.try_run(&["promote", "crm", "--force"]).0, Some(2), "who forces says why");
+    let (status, _, err) = shell.try_run(&["promote", "crm", "--to", "general"]);
+    assert!(status == Some(1) && err.contains("comes to limited first"), "{err}");
+    shell.run(&["promote", "crm", "--to", "general", "--force", "--message", "the release cannot wait"]);
+    assert_eq!(cell("STAGE"), "general");
+
+    for (command, is) in [("suspend", "suspended"), ("resume", "approved"), ("retire", "retired")] {
+        let out = shell.run(&[command, "crm", "--message", "so it must be"]);
+        assert_eq!(out.trim(), format!("McpServer/crm is {is}"));
+        assert_eq!(cell("LIFECYCLE"), is);
+    }
+    let (status, _, err) = shell.try_run(&["resume", "crm"]);
+    assert!(status == Some(1) && err.contains("for good"), "{err}");
+    let history = shell.run(&["history", "McpServer", "crm"]);
+    assert!(history.contains("so it must be") && history.contains("the release cannot wait"), "{history}");
+}

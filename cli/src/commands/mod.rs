@@ -10,5 +10,6 @@ pub(crate) mod reach;
 pub(crate) mod replay;
 pub(crate) mod resources;
 pub(crate) mod secrets;
+pub(crate) mod servers;
 pub(crate) mod snapshot;
 pub(crate) mod sources;

@@ -15,6 +15,7 @@ mod reach;
 mod replay;
 mod resources;
 mod secrets;
+mod servers;
 pub(crate) mod status;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use proto::policy_server::PolicyServer;
 use proto::reach_server::ReachServer;
 use proto::resources_server::ResourcesServer;
 use proto::secrets_server::SecretsServer;
+use proto::servers_server::ServersServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -36,6 +38,7 @@ use crate::clock::Clock;
 use crate::governance::AdminTokens;
 use crate::publish::Publisher;
 use crate::registry::Registry;
+use crate::rollout::Rollout;
 use crate::store::{Store, Vault};
 use crate::stream::{PlaneTokens, Planes};
 
@@ -95,6 +98,7 @@ pub const SERVICES: &[&str] = &[
     proto::planes_server::SERVICE_NAME,
     proto::secrets_server::SERVICE_NAME,
     proto::access_server::SERVICE_NAME,
+    proto::servers_server::SERVICE_NAME,
 ];
 
 /// All services of `portcullis.admin.v1`, behind the administrator's token and the table of rights.
@@ -121,8 +125,12 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
-    let policy = policy::PolicyService::new(parts.publisher, Arc::clone(&parts.store), parts.clock.clone());
+    let policy =
+        policy::PolicyService::new(parts.publisher.clone(), Arc::clone(&parts.store), parts.clock.clone());
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
+    let servers = Rollout::new(parts.publisher, Arc::clone(parts.planes.board()), parts.clock.clone());
+    let servers = ServersServer::new(servers::ServersService(servers));
+    let servers = servers.max_decoding_message_size(MAX_REQUEST_BYTES);
     let planes = PlanesService::new(Arc::clone(&parts.store), parts.planes, parts.tokens).into_server();
     let planes =
         planes.max_decoding_message_size(MAX_REQUEST_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
@@ -135,6 +143,7 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .add_service(InterceptedService::new(Guarded(policy), authn.clone()))
         .add_service(InterceptedService::new(Guarded(reach), authn.clone()))
         .add_service(InterceptedService::new(Guarded(planes), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(servers), authn.clone()))
         .add_service(InterceptedService::new(Guarded(secrets), authn.clone()))
         .add_service(InterceptedService::new(Guarded(access), authn))
 }

@@ -48,6 +48,9 @@ pub(super) const TABLE: &[(&str, &[Right])] = &[
     ("Resources/Watch", &[Right::ResourcesRead]),
     ("Resources/Delete", &[Right::ResourcesWrite, Right::AccessWrite]),
     ("Resources/History", &[Right::HistoryRead]),
+    // To stop one, or to open it again: the room judges which, by what the server is.
+    ("Servers/MoveServer", &[Right::ResourcesWrite, Right::ApprovalsDecide]),
+    ("Servers/PromoteServer", &[Right::ApprovalsDecide]),
     ("Secrets/SetSecret", &[Right::SecretsWrite]),
     ("Secrets/ListSecrets", &[Right::SecretsRead]),
     ("Secrets/DeleteSecret", &[Right::SecretsWrite]),

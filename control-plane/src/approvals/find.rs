@@ -39,7 +39,7 @@ pub(super) fn candidates(state: &State, server: Option<&str>) -> Vec<Candidate> 
 }
 
 fn of_server(state: &State, server: &Object) -> Vec<Candidate> {
-    let Some(rules) = server_rules(server) else { return Vec::new() };
+    let Some(rules) = server_rules(state, server) else { return Vec::new() };
     let prefix = format!("{}/", server.uid);
     state
         .list_prefix(DEFINITION, &prefix)

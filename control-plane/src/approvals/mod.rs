@@ -13,7 +13,7 @@ use portcullis_policy::resource::Kind;
 use portcullis_seal::Fingerprint;
 use serde::Serialize;
 
-use crate::catalog::{DefinitionKind, Verdict, names, write_definition};
+use crate::catalog::{DefinitionKind, StoredDefinition, Verdict, advance, names, write_definition};
 use crate::clock::Clock;
 use crate::governance::{AccessError, Actor, Identity};
 use crate::review::{Review, Risk};
@@ -307,7 +307,15 @@ impl Approvals {
             let identity = by.judged(state, now)?;
             let selected = select(state, &decision.selection, decision.approve)?;
             let all = matches!(decision.selection, Selection::AllPending { .. });
-            decide(&mut Desk::new(state, now), identity.as_ref(), selected, all, decision.approve, &verdict)
+            let mut desk = Desk::new(state, now);
+            let Outcome { mut ops, decided, changed } =
+                decide(&mut desk, identity.as_ref(), selected, all, decision.approve, &verdict)?;
+            let servers: BTreeSet<_> = changed.iter().map(|stored| stored.server).collect();
+            for server in servers {
+                let of_it: Vec<_> = changed.iter().filter(|stored| stored.server == server).collect();
+                ops.extend(advance(state, &server, &of_it, true, now));
+            }
+            Ok((ops, decided))
         })
         .await
         .map_err(transact_error)?;
@@ -392,6 +400,13 @@ fn select_ids(state: &State, ids: &[String], approve: bool) -> Result<Selected, 
     if refusals.is_empty() { Ok(selected) } else { Err(ApprovalError::Refused(refusals)) }
 }
 
+/// What a decision comes to: what is to be stored, what was decided, and the definitions as they are then.
+struct Outcome {
+    ops: Vec<Op>,
+    decided: Vec<Approval>,
+    changed: Vec<StoredDefinition>,
+}
+
 /// Decides what was selected, each thing by the rule that is about it. Of all that wait those are left out that who asks cannot
 /// decide; of what is named everything must be decided.
 fn decide(
@@ -401,8 +416,9 @@ fn decide(
     all: bool,
     approve: bool,
     verdict: &Verdict,
-) -> Result<(Vec<Op>, Vec<Approval>), ApprovalError> {
+) -> Result<Outcome, ApprovalError> {
     let (mut ops, mut decided, mut objections) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changed = Vec::new();
     for (mut candidate, fingerprints) in selected {
         let before = candidate.stored.clone();
         for fingerprint in &fingerprints {
@@ -424,10 +440,11 @@ fn decide(
         }
         if candidate.stored != before {
             ops.extend(write_definition(&candidate.stored, candidate.uid));
+            changed.push(candidate.stored);
         }
     }
     if objections.is_empty() || (all && !decided.is_empty()) {
-        return Ok((ops, decided));
+        return Ok(Outcome { ops, decided, changed });
     }
     match objections.iter().find(|(_, objection)| objection.denied) {
         Some((_, objection)) => Err(ApprovalError::Denied(objection.message.clone())),

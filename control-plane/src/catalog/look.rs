@@ -16,7 +16,7 @@ use crate::store::State;
 pub fn names(state: &State) -> Names {
     let mut names = Names::new();
     for object in state.list(Kind::McpServer.as_str()) {
-        let rules = server::rules(object).unwrap_or_default();
+        let rules = server::rules(state, object).unwrap_or_default();
         let aliases = aliases(&rules);
         let prefix = format!("{}/{}/", object.uid, DefinitionKind::Tool.as_str());
         for definition in state.list_prefix(DEFINITION, &prefix) {
@@ -47,7 +47,7 @@ fn add(names: &mut Names, server: &str, tool: &str, aliases: &BTreeMap<&str, &st
 /// Looks at all in this offer that needs it.
 pub(super) fn look(state: &State, offer: &mut Offer) {
     let Some(object) = server::by_uid(state, &offer.server) else { return };
-    let Some(rules) = server::rules(object) else { return };
+    let Some(rules) = server::rules(state, object) else { return };
     let mut names = names(state);
     let aliases = aliases(&rules);
     for (_, name) in offer.definitions.keys().filter(|(kind, _)| *kind == DefinitionKind::Tool) {

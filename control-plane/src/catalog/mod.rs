@@ -6,6 +6,7 @@
 //! compared, bounded, quoted, and shown to a person.
 
 mod definition;
+mod lifecycle;
 mod look;
 mod observation;
 mod offer;
@@ -27,6 +28,7 @@ pub use definition::{
     Approved, DEFINITION, DefinitionKind, Denied, Offered, Standing, StoredDefinition, Verdict, approval_id,
     object_name,
 };
+pub use lifecycle::{decided, lifecycle, server_state};
 pub use look::names;
 pub use observation::{OBSERVATION, Observation};
 pub use offer::{BadReport, MAX_DEFINITION_BYTES, MAX_DEFINITIONS, Problems};
@@ -35,6 +37,8 @@ pub use status::{Health, ServerStatus};
 pub use view::{entries, known_tools, ops_for_deleted_server, server_facts};
 
 pub(crate) use definition::IDENTITY_NAME;
+pub(crate) use lifecycle::advance;
+pub(crate) use reconcile::stored as stored_definitions;
 pub(crate) use reconcile::write as write_definition;
 pub(crate) use server::rules as server_rules;
 pub(crate) use server::transport as server_transport;

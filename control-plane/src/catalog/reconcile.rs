@@ -8,6 +8,7 @@ use portcullis_policy::resource::{ToolRules, Uid};
 use serde::Deserialize as _;
 
 use super::definition::{DEFINITION, DefinitionKind, Standing, StoredDefinition};
+use super::lifecycle;
 use super::observation::OBSERVATION;
 use super::offer::{Offer, Sighting};
 use super::server;
@@ -70,13 +71,14 @@ pub(super) fn reconcile(
     allowance: u64,
 ) -> Result<Batch, NoServer> {
     let object = server::by_uid(state, &offer.server).ok_or(NoServer)?;
-    let rules = server::rules(object).ok_or(NoServer)?;
+    let rules = server::rules(state, object).ok_or(NoServer)?;
     let judges = Judges::of(state, object, &rules);
     let (mut changes, unseen) = compare(state, offer, &judges, now_unix_ms);
     forget_oldest(state, offer, &mut changes);
     changes.sort_by_key(|change| !change.urgent);
 
     let mut batch = Batch { unseen, ..Batch::default() };
+    let mut taken = Vec::new();
     observation(state, offer, &mut batch);
     for change in changes {
         if !change.urgent && batch.cost.saturating_add(change.cost) > allowance {
@@ -91,8 +93,12 @@ pub(super) fn reconcile(
                 Kind::Gone => batch.counts.2 += 1,
             }
             batch.ops.extend(write(&change.stored, change.uid));
+            taken.push(change.stored);
         }
     }
+    let taken: Vec<_> = taken.iter().collect();
+    let whole = batch.left == 0 && batch.withheld == 0 && batch.unseen == 0;
+    batch.ops.extend(lifecycle::advance(state, &offer.server, &taken, whole, now_unix_ms));
     Ok(batch)
 }
 

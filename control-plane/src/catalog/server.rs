@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portcullis_policy::resource::{Kind, ToolRules, Transport, Uid};
 use serde::Deserialize as _;
 
+use crate::objects::Settings;
 use crate::store::{Object, State};
 
 /// The registered server of this uid.
@@ -17,10 +18,7 @@ pub(crate) fn transport(object: &Object) -> Option<Transport> {
     Transport::deserialize(object.body.get("spec")?.get("transport")?).ok()
 }
 
-/// How a server's definitions are treated.
-pub(crate) fn rules(object: &Object) -> Option<ToolRules> {
-    match object.body.get("spec")?.get("tools") {
-        None => Some(ToolRules::default()),
-        Some(tools) => ToolRules::deserialize(tools).ok(),
-    }
+/// How a server's definitions are treated, by itself or by its tier.
+pub(crate) fn rules(state: &State, object: &Object) -> Option<ToolRules> {
+    Settings::of(state, object).rules(object)
 }

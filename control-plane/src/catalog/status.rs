@@ -178,7 +178,8 @@ struct Counts {
 pub(super) fn describe(state: &State, uid: &Uid, status: ServerStatus) -> Value {
     let (mut tools, mut prompts, mut identity) = (Counts::default(), Counts::default(), Counts::default());
     let mut drift = 0_usize;
-    let rules = server::by_uid(state, uid).and_then(|object| server::rules(object)).unwrap_or_default();
+    let rules =
+        server::by_uid(state, uid).and_then(|object| server::rules(state, object)).unwrap_or_default();
     for (_, stored) in reconcile::stored(state, uid) {
         let counts = match stored.kind {
             DefinitionKind::Tool => &mut tools,

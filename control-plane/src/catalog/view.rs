@@ -16,6 +16,7 @@ use super::definition::{
 };
 use super::observation::{OBSERVATION, Observation};
 use super::{reconcile, server};
+use crate::objects::SERVER_STATE;
 use crate::store::{Object, Op, State};
 
 /// The tools and prompts of a snapshot: first all tools, then all prompts, each by server uid and name.
@@ -27,7 +28,7 @@ pub fn entries(state: &State) -> Vec<Entry> {
         state.list(Kind::McpServer.as_str()).map(|object| (object.uid.to_string(), object)).collect();
     for (uid, object) in servers {
         // A server that cannot be read offers nothing.
-        let Some(rules) = server::rules(object) else { continue };
+        let Some(rules) = server::rules(state, object) else { continue };
         let overrides: BTreeMap<&str, &ToolOverride> =
             rules.overrides.iter().map(|of_one| (of_one.name.as_str(), of_one)).collect();
         let prefix = format!("{uid}/");
@@ -126,8 +127,10 @@ pub fn ops_for_deleted_server(state: &State, uid: &Uid) -> Vec<Op> {
     let uid = uid.to_string();
     let definitions = state.list_prefix(DEFINITION, &prefix);
     let observation = state.get(OBSERVATION, &uid);
+    let reached = state.get(SERVER_STATE, &uid);
     definitions
         .chain(observation)
+        .chain(reached)
         .map(|object| Op::Delete { kind: object.kind.clone(), name: object.name.clone() })
         .collect()
 }

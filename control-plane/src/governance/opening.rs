@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use portcullis_policy::check::built_in_zone;
 use portcullis_policy::resource::{
-    AuditMode, ChangeClass, ChangedTools, Kind, McpServerSpec, NewTools, Resource, Spec, TrustZoneSpec,
+    AuditMode, ChangeClass, ChangedTools, Effective, Kind, McpServerSpec, NewTools, Resource, Spec, Tier,
+    TrustZoneSpec,
 };
 use portcullis_policy::snapshot::default_zone_name;
+use serde_json::Value;
 
 use super::access::Touched;
 use super::rules::{Matter, Rule, Rulebook};
@@ -28,8 +30,7 @@ pub(crate) fn governed<'a>(state: &State, book: &'a Rulebook, touched: &[Touched
     }
     let mut found: Vec<Governed<'a>> = Vec::new();
     for change in touched {
-        let matter = matter(state, change);
-        for class in classes(change) {
+        for (matter, class) in openings(state, touched, change) {
             if let Some(rule) = book.rule(&matter.class(class))
                 && !found.iter().any(|known| known.class == class && known.rule.name == rule.name)
             {
@@ -39,6 +40,63 @@ pub(crate) fn governed<'a>(state: &State, book: &'a Rulebook, touched: &[Touched
     }
     found.sort_by(|a, b| (b.rule.spec.required, &a.rule.name).cmp(&(a.rule.spec.required, &b.rule.name)));
     found
+}
+
+/// What a change opens, each with what it is about.
+fn openings(state: &State, touched: &[Touched<'_>], change: &Touched<'_>) -> Vec<(Matter, ChangeClass)> {
+    let tiers = Tiers { state, touched };
+    if change.kind != Kind::TierDefaults {
+        let matter = matter(state, change);
+        return classes(change, &tiers).into_iter().map(|class| (matter.clone(), class)).collect();
+    }
+    // What a tier gives is about every server that leaves it to its tier.
+    let mut found = Vec::new();
+    for server in state.list(Kind::McpServer.as_str()) {
+        let itself = |other: &Touched<'_>| other.kind == Kind::McpServer && other.name == &*server.name;
+        let tier = server.body.pointer("/spec/tier").and_then(Value::as_str);
+        if tier.unwrap_or(Tier::default().as_str()) != change.name || touched.iter().any(itself) {
+            continue;
+        }
+        let same = Some(&server.body);
+        let unchanged = Touched { kind: Kind::McpServer, name: &server.name, before: same, after: same };
+        let matter = Matter::of_server(server);
+        found.extend(classes(&unchanged, &tiers).into_iter().map(|class| (matter.clone(), class)));
+    }
+    found
+}
+
+/// What tiers give, before and after a change.
+struct Tiers<'a> {
+    state: &'a State,
+    touched: &'a [Touched<'a>],
+}
+
+impl Tiers<'_> {
+    fn before(&self, server: &McpServerSpec) -> Effective {
+        self.effective(server, |change| change.before)
+    }
+
+    fn after(&self, server: &McpServerSpec) -> Effective {
+        self.effective(server, |change| change.after)
+    }
+
+    fn effective<'t>(
+        &'t self,
+        server: &McpServerSpec,
+        side: impl Fn(&Touched<'t>) -> Option<&'t Value>,
+    ) -> Effective {
+        let (kind, name) = (Kind::TierDefaults, server.tier.as_str());
+        let document = match self.touched.iter().find(|change| change.kind == kind && change.name == name) {
+            Some(change) => side(change),
+            None => self.state.get(kind.as_str(), name).map(|object| &object.body),
+        };
+        let spec = document.and_then(|document| Resource::from_json(document).ok());
+        let tier = spec.and_then(|resource| match resource.spec {
+            Spec::TierDefaults(tier) => Some(tier),
+            _ => None,
+        });
+        Effective::of(server, tier.as_ref())
+    }
 }
 
 /// What a change is about: the server as it was and as it becomes, or the zone.
@@ -69,7 +127,7 @@ fn matter(state: &State, change: &Touched<'_>) -> Matter {
 }
 
 /// What kinds of opening a change is.
-fn classes(change: &Touched<'_>) -> Vec<ChangeClass> {
+fn classes(change: &Touched<'_>, tiers: &Tiers<'_>) -> Vec<ChangeClass> {
     if change.kind.is_access() {
         return if change.before == change.after { Vec::new() } else { vec![ChangeClass::Access] };
     }
@@ -82,7 +140,9 @@ fn classes(change: &Touched<'_>) -> Vec<ChangeClass> {
         after = after.or_else(|| Some(built_in_zone().spec));
     }
     match (before, after) {
-        (Some(Spec::McpServer(before)), Some(Spec::McpServer(after))) => server(&before, &after),
+        (Some(Spec::McpServer(before)), Some(Spec::McpServer(after))) => {
+            server(&before, &after, [tiers.before(&before), tiers.after(&after)])
+        }
         (Some(Spec::TrustZone(before)), Some(Spec::TrustZone(after))) if opens(&before, &after) => {
             vec![ChangeClass::ZoneOpening]
         }
@@ -90,28 +150,28 @@ fn classes(change: &Touched<'_>) -> Vec<ChangeClass> {
     }
 }
 
-fn server(before: &McpServerSpec, after: &McpServerSpec) -> Vec<ChangeClass> {
+fn server(before: &McpServerSpec, after: &McpServerSpec, [old, new]: [Effective; 2]) -> Vec<ChangeClass> {
     let mut classes = Vec::new();
     if before.zone != after.zone {
         classes.push(ChangeClass::ZoneMapping);
     }
-    let (old, new) = (&before.limits, &after.limits);
-    if new.max_request_bytes > old.max_request_bytes
-        || new.max_response_bytes > old.max_response_bytes
-        || new.concurrency > old.concurrency
+    let (was, is) = (old.limits(), new.limits());
+    if is.max_request_bytes > was.max_request_bytes
+        || is.max_response_bytes > was.max_response_bytes
+        || is.concurrency > was.concurrency
     {
         classes.push(ChangeClass::ExposureLimits);
     }
-    let needs = |spec: &McpServerSpec| {
-        let new = spec.tools.new_tools != NewTools::Approve;
-        let changed = match spec.tools.changed_tools {
+    let needs = |effective: &Effective| {
+        let new = effective.new_tools.value != NewTools::Approve;
+        let changed = match effective.changed_tools.value {
             ChangedTools::Quarantine => 2,
             ChangedTools::KeepPinned => 1,
             ChangedTools::Approve => 0,
         };
         (new, changed)
     };
-    let ((new_before, changed_before), (new_after, changed_after)) = (needs(before), needs(after));
+    let ((new_before, changed_before), (new_after, changed_after)) = (needs(&old), needs(&new));
     if (new_before && !new_after) || changed_after < changed_before {
         classes.push(ChangeClass::ApprovalMode);
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portcullis_policy::resource::{Kind, Metadata, Resource, Spec, ToolRules, Uid};
 use portcullis_policy::snapshot::{
-    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, PolicyEntry,
-    ServerEntry, TeamEntry, ZoneEntry, default_zone_name, kind_order,
+    BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, Opening,
+    PolicyEntry, ServerEntry, TeamEntry, ZoneEntry, default_zone_name, kind_order,
 };
 use portcullis_seal::sha256;
 use serde::Deserialize as _;
@@ -20,7 +20,7 @@ use super::candidate::Candidate;
 use super::prepare::PrepareError;
 use super::published::EncodedEntry;
 use crate::catalog::{self, DefinitionKind, Standing, StoredDefinition};
-use crate::objects::{KEY_MATERIAL, KeyMaterial};
+use crate::objects::{KEY_MATERIAL, KeyMaterial, SERVER_STATE, ServerState, Settings};
 use crate::store::Object;
 
 /// The zone that is there without being defined: it reaches itself and allows every data class.
@@ -49,16 +49,19 @@ impl Built {
     }
 }
 
+/// The most objects that one entry is made of.
+const PARTS: usize = 6;
+
 /// What one object, with those that belong to it, became.
 #[derive(Debug)]
 struct Line {
-    made_of: [Option<Arc<Object>>; 3],
+    made_of: [Option<Arc<Object>>; PARTS],
     built: Option<Arc<Built>>,
     used_in: u64,
 }
 
 impl Line {
-    fn is_of(&self, parts: [Option<&Arc<Object>>; 3]) -> bool {
+    fn is_of(&self, parts: [Option<&Arc<Object>>; PARTS]) -> bool {
         self.made_of.iter().zip(parts).all(|(known, part)| match (known, part) {
             (Some(known), Some(part)) => Arc::ptr_eq(known, part),
             (None, None) => true,
@@ -112,12 +115,16 @@ impl Entries {
         object: &Arc<Object>,
         all: &mut Vec<Arc<Built>>,
     ) -> Result<(), PrepareError> {
-        let mut parts: [Option<&Arc<Object>>; 3] = [Some(object), None, None];
+        let mut parts: [Option<&Arc<Object>>; PARTS] = [Some(object), None, None, None, None, None];
         match kind {
             Kind::VirtualKey => parts[1] = state.get(KEY_MATERIAL, &object.uid.to_string()),
             Kind::McpServer => {
                 parts[1] = state.get(catalog::OBSERVATION, &object.uid.to_string());
                 parts[2] = state.get(catalog::DEFINITION, &identity_object(&object.uid));
+                parts[3] = state.get(SERVER_STATE, &object.uid.to_string());
+                let settings = Settings::find(object, |kind, name| state.get(kind, name));
+                parts[4] = settings.tier;
+                parts[5] = settings.policy;
             }
             _ => {}
         }
@@ -133,13 +140,15 @@ impl Entries {
         all: &mut Vec<Arc<Built>>,
     ) -> Result<(), PrepareError> {
         let prefix = format!("{}/", server.uid);
+        let settings = Settings::find(server, |kind, name| state.get(kind, name));
         let mut rules = None;
         for object in state.list(catalog::DEFINITION, &prefix) {
             let key = LineKey::Definition(Arc::clone(&object.name));
-            self.line(key, [Some(server), Some(object), None], all, || {
+            let parts = [Some(server), Some(object), settings.tier, None, None, None];
+            self.line(key, parts, all, || {
                 let rules = match &mut rules {
                     Some(rules) => rules,
-                    empty => empty.insert(catalog::server_rules(server).unwrap_or_default()),
+                    empty => empty.insert(settings.rules(server).unwrap_or_default()),
                 };
                 definition_entry(object, rules)
             })?;
@@ -150,7 +159,7 @@ impl Entries {
     fn line(
         &mut self,
         key: LineKey,
-        parts: [Option<&Arc<Object>>; 3],
+        parts: [Option<&Arc<Object>>; PARTS],
         all: &mut Vec<Arc<Built>>,
         make: impl FnOnce() -> Result<Option<Entry>, PrepareError>,
     ) -> Result<(), PrepareError> {
@@ -204,7 +213,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
     }))
 }
 
-/// The entry of one resource.
+/// The entry of one resource; none for a kind of which data planes are told nothing.
 fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry>, PrepareError> {
     let resource =
         Resource::from_json(&object.body).map_err(|detail| PrepareError::object(object, detail))?;
@@ -212,6 +221,8 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
     Ok(Some(match resource.spec {
         // Who administers is nothing that data planes know.
         Spec::Role(_) | Spec::RoleBinding(_) | Spec::ApprovalRule(_) => return Ok(None),
+        // What they say is in the entries of the servers that they are about.
+        Spec::RolloutPolicy(_) | Spec::TierDefaults(_) => return Ok(None),
         Spec::TrustZone(zone) => Entry::Zone(ZoneEntry {
             uid,
             name,
@@ -227,6 +238,10 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
         Spec::McpServer(server) => {
             // No candidate changes these facts: see `since` for what looks back at changes of them.
             let (identity, observed) = catalog::server_facts(state.base(), &uid);
+            let settings = Settings::find(object, |kind, name| state.get(kind, name));
+            let unreadable = || PrepareError::object(object, "what its tier says cannot be read".to_owned());
+            let limits = settings.effective(&server).ok_or_else(unreadable)?.limits();
+            let opening = opening(state, &uid, &settings)?;
             Entry::Server(Box::new(ServerEntry {
                 uid,
                 name,
@@ -237,9 +252,11 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 tier: server.tier,
                 data_classes: server.data_classes,
                 auth: server.auth,
-                limits: server.limits,
+                limits,
                 identity,
                 observed,
+                opening,
+                sandbox: server.sandbox,
             }))
         }
         Spec::ToolBundle(bundle) => Entry::Bundle(BundleEntry { uid, name, tools: bundle.tools }),
@@ -260,9 +277,29 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 zone: key.zone,
                 grants: key.grants,
                 expires_at: key.expires_at,
+                sandbox: key.sandbox,
             }))
         }
         Spec::Client(spec) => Entry::Client(Box::new(ClientEntry { uid, name, spec: *spec })),
         Spec::AccessPolicy(spec) => Entry::Policy(PolicyEntry { uid, name, spec }),
     }))
+}
+
+/// For whom a server is open. What cannot be read opens nothing.
+fn opening(state: &Candidate<'_>, uid: &Uid, settings: &Settings<'_>) -> Result<Opening, PrepareError> {
+    let policy =
+        match settings.policy {
+            None => None,
+            Some(object) => Some(settings.rollout().ok_or_else(|| {
+                PrepareError::object(object, "this rollout policy cannot be read".to_owned())
+            })?),
+        };
+    let Some(object) = state.get(SERVER_STATE, &uid.to_string()) else {
+        // Registered before states were kept: as far as its policy begins.
+        let unnamed = ServerState::new(default_zone_name(), 0);
+        return Ok(unnamed.opening(policy.as_ref()));
+    };
+    let reached =
+        ServerState::from_object(object).map_err(|error| PrepareError::object(object, error.to_string()))?;
+    Ok(reached.opening(policy.as_ref()))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::candidate::Candidate;
 use super::prepare::{PrepareError, Workbench};
 use crate::catalog;
-use crate::objects::KEY_MATERIAL;
+use crate::objects::{KEY_MATERIAL, SERVER_STATE};
 use crate::store::{HistoryChange, HistoryFilter, Op, State, Store};
 
 /// How many versions one walk goes back at most. Beyond it the newest version is taken: a greater number than needed is
@@ -89,6 +89,7 @@ pub(super) async fn since(
 fn matters(kind: &str) -> bool {
     Kind::parse(kind).is_some_and(|known| known.as_str() == kind)
         || kind == KEY_MATERIAL
+        || kind == SERVER_STATE
         || kind == catalog::DEFINITION
 }
 

@@ -9,7 +9,8 @@ use portcullis_policy::document::{self, Located, Problem, SourceFile};
 use portcullis_policy::resource::{Kind, Name, Right, Spec, Uid};
 
 use super::proposals::{self, Proposed};
-use super::references::{label, secret};
+use super::references::{label, secrets};
+use super::stages;
 use super::{
     Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
 };
@@ -188,7 +189,8 @@ fn decide(
     let set = parsed.of(state)?;
     let before: Vec<_> = documents.iter().map(|document| set.insert(document.resource.clone())).collect();
     let found = check::check(set);
-    let warned = if found.is_empty() {
+    let stages = stages::first_stages(set);
+    let mut warned = if found.is_empty() {
         warnings(state, set, documents, known_secrets, now_unix_ms)
     } else {
         Vec::new()
@@ -207,7 +209,20 @@ fn decide(
     for document in documents {
         changes.push(steps.step(document)?);
     }
-    let Steps { ops, keys, .. } = steps;
+    let Steps { mut ops, keys, .. } = steps;
+    let moved = stages::moved(state, &stages, &ops, now_unix_ms);
+    ops.extend(moved.ops()?);
+    for (server, stage) in &moved.begun {
+        // Its own document says so, or that of its tier.
+        let own = place(documents, Kind::McpServer, server);
+        let of_tier = || documents.iter().find(|one| one.resource.kind() == Kind::TierDefaults);
+        if let Some(document) = own.or_else(of_tier) {
+            let message = format!(
+                "McpServer/{server} begins at the stage {stage}: who is not let in there loses it until it is promoted"
+            );
+            warned.push(document.problem("spec.rollout", message));
+        }
+    }
     Ok(Decision { ops, answer: Answer { changes, keys, warnings: warned, proposed: None }, dry_run })
 }
 
@@ -328,13 +343,13 @@ fn warnings(
             let message = "this is in the past: the key opens nothing";
             found.push(document.problem("spec.expiresAt", message));
         }
-        if let Some(name) = secret(&document.resource)
-            && !known_secrets.contains(name)
+        for (field, name) in
+            secrets(&document.resource).into_iter().filter(|(_, name)| !known_secrets.contains(name))
         {
             let message = format!(
                 "secret {name} is not set: calls fail with upstream_unavailable until `portcullis secret set {name}`"
             );
-            found.push(document.problem("spec.auth.header.valueFrom.secret", message));
+            found.push(document.problem(field, message));
         }
     }
     found

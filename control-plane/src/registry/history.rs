@@ -14,7 +14,7 @@ use super::diff::{self, FieldChange};
 use super::{ChangeKind, RegistryError, ResourceChange};
 use crate::catalog::{DEFINITION, OBSERVATION};
 use crate::governance::AUTHORSHIP;
-use crate::objects::KEY_MATERIAL;
+use crate::objects::{KEY_MATERIAL, SERVER_STATE};
 use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, State, Store};
 
 /// The most entries in one answer.
@@ -72,18 +72,23 @@ pub(super) async fn read(store: &dyn Store, query: HistoryQuery) -> Result<Vec<H
         uids.insert(change.uid);
     })
     .await?;
-    if query.kind == Some(Kind::VirtualKey) {
-        // Rotations and revocations are kept beside the key, under its uid.
+    // Rotations and revocations are kept beside the key, under its uid; and so is how far a server has come.
+    let beside = match query.kind {
+        Some(Kind::VirtualKey) => Some((Kind::VirtualKey, KEY_MATERIAL)),
+        Some(Kind::McpServer) => Some((Kind::McpServer, SERVER_STATE)),
+        _ => None,
+    };
+    if let Some((resource, beside)) = beside {
         let materials: Vec<Option<String>> = match &query.name {
             None => vec![None],
             Some(name) => {
-                let present = store.state().get(Kind::VirtualKey.as_str(), name).map(|object| object.uid);
+                let present = store.state().get(resource.as_str(), name).map(|object| object.uid);
                 uids.extend(present);
                 uids.iter().map(|uid| Some(uid.to_string())).collect()
             }
         };
         for name in materials {
-            let kind = Some(KEY_MATERIAL.to_owned());
+            let kind = Some(beside.to_owned());
             let filter = HistoryFilter { kind, name, limit: 0, before: query.before };
             collect(store, filter, limit, &names, &mut found, &mut |_| {}).await?;
         }
@@ -186,6 +191,8 @@ fn changes(record: &HistoryRecord, names: &ServerNames) -> Vec<ResourceChange> {
 
 fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceChange> {
     let what = match (&change.before, &change.after) {
+        // A state that begins to be kept is no server that comes into being.
+        (None, Some(_)) if &*change.kind == SERVER_STATE => ChangeKind::Changed,
         (None, _) => ChangeKind::Created,
         (Some(_), None) => ChangeKind::Deleted,
         (Some(_), Some(_)) => ChangeKind::Changed,
@@ -198,6 +205,11 @@ fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceC
             let name = after.or(before)?.get("key")?.as_str()?.to_owned();
             (Kind::VirtualKey.as_str().to_owned(), name, material_fields(before, after))
         }
+        // A server comes with its state, and goes with it, likewise.
+        SERVER_STATE => {
+            let name = after.or(before)?.get("server")?.as_str()?.to_owned();
+            (Kind::McpServer.as_str().to_owned(), name, state_fields(before, after))
+        }
         DEFINITION => (DEFINITION.to_owned(), names.definition(&change.name), cut(before, after)),
         kind if Kind::parse(kind).is_some() => {
             (kind.to_owned(), change.name.to_string(), diff::documents(before, after))
@@ -205,6 +217,20 @@ fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceC
         kind => (kind.to_owned(), change.name.to_string(), cut(before, after)),
     };
     Some(ResourceChange { change: what, kind, name, uid: Some(change.uid), fields })
+}
+
+/// How far a server has come, in the fields that `get` shows it in.
+pub(super) fn state_fields(before: Option<&Value>, after: Option<&Value>) -> Vec<FieldChange> {
+    let shown = |body: Option<&Value>, pointer: &str| {
+        body.and_then(|body| body.pointer(pointer)).map(Value::to_string)
+    };
+    [("status.lifecycle", "/lifecycle"), ("status.stage", "/stage/stage"), ("status.forced", "/stage/forced")]
+        .into_iter()
+        .filter_map(|(path, pointer)| {
+            let (before, after) = (shown(before, pointer), shown(after, pointer));
+            (before != after).then(|| FieldChange { path: path.to_owned(), before, after })
+        })
+        .collect()
 }
 
 /// What may be told of key material: how many secrets open the key, when they end, whether it is revoked.

@@ -13,6 +13,7 @@ mod proposals;
 mod references;
 mod remove;
 mod rollback;
+mod stages;
 mod view;
 
 use std::sync::Arc;

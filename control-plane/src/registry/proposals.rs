@@ -540,7 +540,7 @@ impl StoredProposal {
             documents => apply::judge(state, parsed, documents, now_unix_ms)?,
         };
         for target in self.targets.iter().filter(|target| target.after.is_none()) {
-            ops.extend(remove::ops(state, target.kind, &target.name)?);
+            ops.extend(remove::ops(state, parsed, target.kind, &target.name, now_unix_ms)?);
         }
         Ok(ops)
     }

@@ -19,9 +19,18 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
         Spec::TrustZone(zone) => zone.reachable_from.iter().map(|name| to(Kind::TrustZone, name)).collect(),
         Spec::Customer(_) => Vec::new(),
         Spec::Team(team) => team.customer.iter().map(|name| to(Kind::Customer, name)).collect(),
+        Spec::RolloutPolicy(policy) => {
+            let limited = policy.limited.as_ref();
+            let teams = limited.into_iter().flat_map(|stage| &stage.teams).map(|name| to(Kind::Team, name));
+            let keys = limited.into_iter().flat_map(|stage| &stage.keys);
+            teams.chain(keys.map(|name| to(Kind::VirtualKey, name))).collect()
+        }
+        Spec::TierDefaults(tier) => tier.rollout.iter().map(|r| to(Kind::RolloutPolicy, &r.policy)).collect(),
         Spec::McpServer(server) => {
             let own = server.tools.overrides.iter().filter_map(|of_one| of_one.zone.as_ref());
-            own.chain([&server.zone]).map(|zone| to(Kind::TrustZone, zone)).collect()
+            let zones = own.chain([&server.zone]).map(|zone| to(Kind::TrustZone, zone));
+            let rollout = server.rollout.iter().map(|rollout| to(Kind::RolloutPolicy, &rollout.policy));
+            zones.chain(rollout).collect()
         }
         Spec::ToolBundle(bundle) => {
             bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server)).collect()
@@ -69,16 +78,19 @@ fn role(name: &Name) -> Option<Reference<'_>> {
     BuiltInRole::named(name.as_str()).is_none().then_some(Reference { kind: Kind::Role, name })
 }
 
-/// The secret that a resource refers to.
+/// The secrets that a resource refers to, each with the field that names it.
 #[must_use]
-pub(super) fn secret(resource: &Resource) -> Option<&Name> {
-    match &resource.spec {
-        Spec::McpServer(server) => match &server.auth {
+pub(super) fn secrets(resource: &Resource) -> Vec<(&'static str, &Name)> {
+    let Spec::McpServer(server) = &resource.spec else { return Vec::new() };
+    fn of(auth: &Auth) -> Option<&Name> {
+        match auth {
             Auth::Header(header) => Some(&header.value_from.secret),
             Auth::None(_) => None,
-        },
-        _ => None,
+        }
     }
+    let own = of(&server.auth).map(|name| ("spec.auth.header.valueFrom.secret", name));
+    let sandbox = server.sandbox.as_ref().and_then(|sandbox| of(&sandbox.auth));
+    own.into_iter().chain(sandbox.map(|name| ("spec.sandbox.auth.header.valueFrom.secret", name))).collect()
 }
 
 /// `McpServer/github`: a resource as messages name it.

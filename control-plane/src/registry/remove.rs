@@ -6,10 +6,10 @@ use portcullis_policy::snapshot::default_zone_name;
 use super::apply::touched;
 use super::references::listing;
 use super::view::referrers;
-use super::{Deleted, Registry, RegistryError, proposals};
+use super::{Deleted, Registry, RegistryError, proposals, stages};
 use crate::catalog;
 use crate::governance::{Actor, Rulebook, authorise, with_authors};
-use crate::objects::KEY_MATERIAL;
+use crate::objects::{KEY_MATERIAL, Parsed};
 use crate::publish::Decision;
 use crate::store::{Op, State};
 
@@ -25,8 +25,8 @@ pub(super) async fn remove(
     let name: Name = name.parse().map_err(|_| RegistryError::NotFound(format!("{kind}/{name}")))?;
     let (by, clock, said) = (by.clone(), registry.clock.clone(), message.clone());
     let author = by.author().to_owned();
-    let decide = move |state: &State, _: &mut _| -> Result<_, RegistryError> {
-        let mut ops = ops(state, kind, &name)?;
+    let decide = move |state: &State, parsed: &mut Parsed| -> Result<_, RegistryError> {
+        let mut ops = ops(state, parsed, kind, &name, clock.now_unix_ms())?;
         authorise(state, &by, Right::ResourcesWrite, &touched(state, &ops), clock.now_unix_ms())?;
         let touched = touched(state, &ops);
         let mut needed = proposals::needs(state, &Rulebook::of(state), &touched);
@@ -42,7 +42,13 @@ pub(super) async fn remove(
     Ok(Deleted { version, proposed })
 }
 
-pub(super) fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, RegistryError> {
+pub(super) fn ops(
+    state: &State,
+    parsed: &mut Parsed,
+    kind: Kind,
+    name: &Name,
+    now_unix_ms: u64,
+) -> Result<Vec<Op>, RegistryError> {
     let is_default_zone = kind == Kind::TrustZone && *name == default_zone_name();
     let Some(object) = state.get(kind.as_str(), name.as_str()) else {
         return Err(if is_default_zone {
@@ -61,6 +67,14 @@ pub(super) fn ops(state: &State, kind: Kind, name: &Name) -> Result<Vec<Op>, Reg
     }
     let mut ops = vec![Op::Delete { kind: kind.as_str().into(), name: name.as_str().into() }];
     ops.extend(companions(state, kind, object.uid));
+    if kind == Kind::TierDefaults {
+        // Servers may have their rollout from it alone.
+        let set = parsed.of(state)?;
+        let gone = set.remove(kind, name);
+        let stages = stages::first_stages(set);
+        gone.into_iter().for_each(|resource| drop(set.insert(resource)));
+        ops.extend(stages::moved(state, &stages, &ops, now_unix_ms).ops()?);
+    }
     Ok(ops)
 }
 

@@ -1,8 +1,9 @@
 //! Going back: a new version that equals an old one, as far as what is gone for good allows.
 //!
 //! Documents become what they were, and approvals that were given since are taken back where they serve what was not served
-//! then. What never comes back: hashes of keys, revocations that would be undone, denials that would be, and uids: a resource
-//! that was deleted since comes into being anew, a key with a new secret, a server with nothing approved.
+//! then. Stages that servers reached since, and suspensions that were lifted since, are taken back likewise. What never comes
+//! back: hashes of keys, revocations that would be undone, denials and stops that would be, and uids: a resource that was deleted
+//! since comes into being anew, a key with a new secret, a server with nothing approved.
 
 mod past;
 
@@ -11,12 +12,13 @@ use std::sync::Arc;
 
 use portcullis_policy::check::{self, ResourceSet};
 use portcullis_policy::document::Problem;
-use portcullis_policy::resource::{Kind, Name, Resource, Right, Spec, Uid};
+use portcullis_policy::resource::{Effective, Kind, Name, Resource, Right, Spec, Uid};
 use serde_json::Value;
 
 use super::apply::touched;
-use super::references::{label, secret};
+use super::references::{label, secrets};
 use super::remove::companions;
+use super::stages;
 use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect, proposals};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
 use crate::governance::{Actor, Rulebook, authorise, with_authors};
@@ -61,11 +63,12 @@ pub(super) async fn rollback(registry: &Registry, input: RollbackInput) -> Resul
         let secrets: BTreeSet<Name> = registry.vault.secrets().into_iter().map(|known| known.name).collect();
         let dry_run = input.dry_run;
         let (by, clock) = (input.by.clone(), registry.clock.clone());
+        let now_unix_ms = registry.clock.now_unix_ms();
         let decide = move |state: &State, parsed: &mut Parsed| {
             if state.version != past.seen_at {
                 return Err(RegistryError::Busy);
             }
-            let mut decision = decide(state, parsed, &past, &secrets, dry_run)?;
+            let mut decision = decide(state, parsed, &past, &secrets, now_unix_ms, dry_run)?;
             if !dry_run {
                 let touched = touched(state, &decision.ops);
                 authorise(state, &by, Right::ResourcesWrite, &touched, clock.now_unix_ms())?;
@@ -122,6 +125,7 @@ fn decide(
     parsed: &mut Parsed,
     past: &Past,
     secrets: &BTreeSet<Name>,
+    now_unix_ms: u64,
     dry_run: bool,
 ) -> Result<Decision<Answer>, RegistryError> {
     let mut way = Way {
@@ -150,6 +154,12 @@ fn decide(
         return Err(RegistryError::Invalid(way.problems));
     }
     way.definitions()?;
+    // What comes anew, or under a policy, begins; of all others what was opened since is closed again.
+    let stages = stages::first_stages(&way.set);
+    let mut moved = stages::moved(state, &stages, &way.ops, now_unix_ms);
+    moved.close_again(state, &stages, &way.ops, |uid, name| past.server_state(uid, name), now_unix_ms);
+    way.answer.changes.extend(moved.changes(state));
+    way.ops.extend(moved.ops()?);
     Ok(Decision { ops: way.ops, answer: way.answer, dry_run })
 }
 
@@ -204,11 +214,13 @@ impl Way<'_> {
                 return Ok(());
             }
         };
-        if let Some(secret) = secret(&resource).filter(|secret| !self.secrets.contains(*secret)) {
+        for (field, secret) in
+            secrets(&resource).into_iter().filter(|(_, secret)| !self.secrets.contains(*secret))
+        {
             let message = format!(
                 "it refers to secret {secret}, which is gone: set it with `portcullis secret set {secret}`"
             );
-            self.problems.push(problem(version, named, "spec.auth.header.valueFrom.secret", message));
+            self.problems.push(problem(version, named.clone(), field, message));
         }
         // A name under another uid is another thing: what was there goes, and what comes is new.
         let same = now.filter(|object| object.uid == then.uid);
@@ -278,7 +290,8 @@ impl Way<'_> {
                 stored.approved.as_ref().map(|approved| format!("\"{}\"", approved.pin))
             };
             let before = pin(&stored);
-            if !stored.return_to(then.as_ref(), &spec.tools) {
+            let rules = Effective::of(spec, stages::tier_of(&self.set, spec)).rules(spec);
+            if !stored.return_to(then.as_ref(), &rules) {
                 continue;
             }
             let after = pin(&stored);

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use portcullis_policy::resource::{Kind, Name, Resource, Uid};
+use portcullis_policy::resource::{
+    Effective, Kind, McpServerSpec, Name, Resource, RolloutPolicySpec, Sourced, Stage, Uid,
+};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::references;
-use crate::catalog::Catalog;
-use crate::objects::KeyMaterial;
+use crate::catalog::{self, Catalog};
+use crate::clock::rfc3339;
+use crate::objects::{KeyMaterial, ServerState, Settings};
 use crate::store::{Object, State};
 
 /// One resource.
@@ -51,10 +55,7 @@ impl Facts<'_> {
     /// What people look at first, and the rest under `details`.
     fn status(&self, kind: Kind, object: &Object) -> Map<String, Value> {
         let mut status = match kind {
-            Kind::McpServer => match self.catalog.describe(self.state, &object.uid) {
-                Value::Object(server) => server,
-                _ => Map::new(),
-            },
+            Kind::McpServer => self.server(object),
             Kind::VirtualKey => self.key(object),
             Kind::TrustZone => zone(&object.body),
             _ => Map::new(),
@@ -62,6 +63,38 @@ impl Facts<'_> {
         let details = status.entry("details").or_insert_with(|| json!({}));
         if let Some(details) = details.as_object_mut() {
             details.insert("createdVersion".to_owned(), object.created_version.into());
+        }
+        status
+    }
+
+    /// How a server is doing, how far it has come, and what holds of it with where each value comes from.
+    fn server(&self, object: &Object) -> Map<String, Value> {
+        let mut status = match self.catalog.describe(self.state, &object.uid) {
+            Value::Object(server) => server,
+            _ => Map::new(),
+        };
+        let kept = ServerState::of(self.state, &object.uid);
+        let settings = Settings::of(self.state, object);
+        let policy = settings.rollout();
+        let lifecycle = catalog::lifecycle(self.state, &object.uid);
+        let stage = kept.as_ref().map_or_else(
+            || policy.as_ref().map_or(Stage::General, RolloutPolicySpec::first),
+            |kept| kept.stage_under(policy.as_ref()),
+        );
+        status.insert("lifecycle".to_owned(), lifecycle.as_str().into());
+        status.insert("stage".to_owned(), stage.as_str().into());
+        status.extend(object.body.pointer("/spec/tier").map(|tier| ("tier".to_owned(), tier.clone())));
+        let Some(details) = status.get_mut("details").and_then(Value::as_object_mut) else { return status };
+        if let Some(kept) = kept {
+            details.insert("lifecycleSince".to_owned(), rfc3339(kept.since_unix_ms).into());
+            if let Some(reached) = kept.stage.filter(|_| policy.is_some()) {
+                details.insert("stageSince".to_owned(), rfc3339(reached.since_unix_ms).into());
+                details.insert("stageForced".to_owned(), reached.forced.into());
+            }
+        }
+        let spec = object.body.get("spec").and_then(|spec| McpServerSpec::deserialize(spec).ok());
+        if let Some(effective) = spec.and_then(|spec| settings.effective(&spec)) {
+            details.insert("effective".to_owned(), effective_json(&effective));
         }
         status
     }
@@ -102,6 +135,23 @@ impl Facts<'_> {
     pub(super) fn referred_by(&self, kind: Kind, name: &str) -> Vec<String> {
         referrers(self.state, kind, name)
     }
+}
+
+/// Each value that a tier may give, with who gives it.
+fn effective_json(effective: &Effective) -> Value {
+    fn said<T: serde::Serialize>(sourced: &Sourced<T>) -> Value {
+        json!({ "value": sourced.value, "from": sourced.from.to_string() })
+    }
+    json!({
+        "tools": { "newTools": said(&effective.new_tools), "changedTools": said(&effective.changed_tools) },
+        "limits": {
+            "timeout": said(&effective.timeout),
+            "maxRequestBytes": said(&effective.max_request_bytes),
+            "maxResponseBytes": said(&effective.max_response_bytes),
+            "concurrency": said(&effective.concurrency),
+        },
+        "rollout": said(&effective.rollout),
+    })
 }
 
 /// The zones that reach this one, beside itself, in one text.
@@ -149,8 +199,11 @@ pub(crate) fn secret_users(state: &State) -> BTreeMap<Name, Vec<String>> {
     let mut users: BTreeMap<Name, Vec<String>> = BTreeMap::new();
     for object in state.list(Kind::McpServer.as_str()) {
         let Ok(resource) = Resource::from_json(&object.body) else { continue };
-        if let Some(secret) = references::secret(&resource) {
-            users.entry(secret.clone()).or_default().push(resource.metadata.name.as_str().to_owned());
+        for (_, secret) in references::secrets(&resource) {
+            let users = users.entry(secret.clone()).or_default();
+            if users.last().map(String::as_str) != Some(resource.metadata.name.as_str()) {
+                users.push(resource.metadata.name.as_str().to_owned());
+            }
         }
     }
     users

@@ -91,7 +91,7 @@ impl State {
     }
 
     /// Puts an object in its place as it is.
-    pub(super) fn insert(&mut self, object: Arc<Object>) {
+    pub(crate) fn insert(&mut self, object: Arc<Object>) {
         if self.kinds.entry(Arc::clone(&object.kind)).or_default().insert(object) {
             self.objects += 1;
         }

@@ -18,6 +18,7 @@ use super::records::{RecordStream, RecordsError};
 use super::tokens::{self, TokenError};
 use crate::clock::Clock;
 use crate::refusals::Refusals;
+use crate::rollout::Board;
 use crate::store::State;
 use table::{Record, Table};
 
@@ -73,6 +74,7 @@ struct Inner {
     refusals: Refusals,
     clock: Clock,
     own: OwnTokens,
+    board: Arc<Board>,
     table: Mutex<Table>,
 }
 
@@ -87,7 +89,13 @@ impl Planes {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let refusals = Refusals::new(clock.clone());
-        Self(Arc::new(Inner { refusals, clock, own: OwnTokens::default(), table: Mutex::default() }))
+        let board = Arc::new(Board::new(clock.now_unix_ms()));
+        Self(Arc::new(Inner { refusals, clock, own: OwnTokens::default(), board, table: Mutex::default() }))
+    }
+
+    /// What planes counted of servers lately.
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.0.board
     }
 
     /// Credentials that were refused: of planes, and of administrators.
@@ -186,6 +194,7 @@ impl Planes {
             ..PlaneInfo::default()
         };
         table.records.insert(name.as_str().to_owned(), Record { info, live: Some(Arc::clone(&connection)) });
+        self.0.board.connected(name.as_str(), now);
         table.forget_gone();
         table.reassign(state);
         Ok(connection)
@@ -200,6 +209,7 @@ impl Planes {
             record.live = None;
             record.info.connected = false;
             record.info.since_unix_ms = now;
+            self.0.board.gone(&connection.name, now);
             table.reassign(state);
         }
     }
@@ -249,6 +259,7 @@ impl Planes {
     pub(super) fn status(&self, state: &State, connection: &Connection, status: &PlaneStatus) {
         let mut table = self.table();
         if let Some(Record { info, .. }) = table.of(connection) {
+            self.0.board.report(state, &connection.name, status, self.0.clock.now_unix_ms());
             info.calls_total = status.calls_total;
             let changed = info.draining != status.draining;
             info.draining = status.draining;

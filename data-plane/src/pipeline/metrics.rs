@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::shards::Shards;
+use super::tally::Tally;
 use crate::ledger::Outcome;
 
 /// Series of calls that are kept; calls beyond it are counted without server and tool.
@@ -66,6 +67,8 @@ pub struct Figures {
     /// Resource URIs hidden since two granted servers offer them.
     pub resources_hidden: AtomicU64,
     answered: AtomicU64,
+    /// What is counted of each server for the control plane.
+    pub tally: Tally,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -131,6 +134,7 @@ impl Figures {
             list_parts_failed: AtomicU64::new(0),
             resources_hidden: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            tally: Tally::default(),
         }
     }
 

@@ -20,6 +20,7 @@ mod relay;
 mod rendered;
 pub(crate) mod shards;
 pub(crate) mod standing;
+mod tally;
 mod tokens;
 mod upward;
 
@@ -38,6 +39,7 @@ pub(crate) use refused::Refused;
 pub(crate) use relay::IDLE;
 pub use relay::{Frame, Relay};
 pub use rendered::Rendered;
+pub use tally::{Counted, ServerCounts, Tally};
 pub use upward::Undeliverable;
 
 use crate::ledger::Spool;

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use portcullis_mcp::{Era, object};
 use portcullis_policy::resource::{AuditMode, Name};
-use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, Server, SnapshotVersion, Target, live};
+use portcullis_policy::{
+    Denial, Endpoint, Permit, Principal, Reason, Server, Snapshot, SnapshotVersion, Target, live,
+};
 use portcullis_telemetry::RequestTrace;
 
 use super::context::{Admitted, Arrival, Client, Request, Trace};
 use super::metrics::{Metrics, micros};
+use super::tally;
 use crate::ledger::{
     AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes, Spool,
     UpstreamFacts,
@@ -37,6 +40,10 @@ pub(super) struct Recorder {
     started: Instant,
     dispatched: Option<Instant>,
     approved_name: Arc<str>,
+    snapshot: Arc<Snapshot>,
+    principal: Arc<Principal>,
+    /// The server that it was let through to, and whether that still stands.
+    server: Option<Arc<Server>>,
 }
 
 impl Recorder {
@@ -76,6 +83,9 @@ impl Recorder {
             started: admitted.arrival.at,
             dispatched: None,
             approved_name: Arc::from(""),
+            snapshot: Arc::clone(&admitted.snapshot),
+            principal: Arc::clone(&admitted.principal),
+            server: None,
         })
     }
 
@@ -88,6 +98,7 @@ impl Recorder {
     /// Says what was permitted.
     pub(super) fn permitted(&mut self, permit: &Permit) {
         let server = permit.server();
+        self.server = Some(Arc::clone(server));
         let Some(record) = &mut self.record else { return };
         record.rule = Some(permit.rule().to_string());
         record.server = Some(server.name().clone());
@@ -178,7 +189,19 @@ impl Recorder {
                 record.tool.clone_from(&denial.tool);
             }
         }
+        self.server = None;
+        self.count_denial(denial);
         self.write(Outcome::Error)
+    }
+
+    fn count_denial(&self, denial: &Denial) {
+        let Some(record) = &self.record else { return };
+        let named = record.server.as_ref();
+        let server =
+            named.and_then(|name| tally::denied_server(&self.snapshot, &self.principal, name.as_str()));
+        if let Some(server) = server {
+            self.metrics.tally.denied(server, &record.method, denial.reason);
+        }
     }
 
     fn write(&mut self, outcome: Outcome) -> Result<(), NoRecord> {
@@ -189,6 +212,12 @@ impl Recorder {
         record.latency_micros.total = micros(took);
         record.latency_micros.upstream = micros(waited);
         let method = portcullis_mcp::Method::parse(&record.method).map_or("", |method| method.as_str());
+        if let Some(server) = &self.server {
+            match record.reason.filter(|_| record.decision == Decision::Deny) {
+                Some(reason) => self.metrics.tally.denied(server, method, reason),
+                None => self.metrics.tally.called(server, method, outcome, record.reason),
+            }
+        }
         self.metrics.ended(record.server.as_ref(), method, &self.approved_name, outcome, took, waited);
         if self.trace.is_recorded() {
             describe(&mut self.trace, &record, &self.approved_name);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_proto::config::v1::attach_request::Message as Out;
 use portcullis_proto::config::v1::attach_response::Message as In;
@@ -26,7 +25,7 @@ use super::outbox::Item;
 use super::records::Telling;
 use super::refusal::Refusal;
 use super::signals::Signal;
-use super::status::{LastRefusal, PlaneFigures};
+use super::status::{LastRefusal, PlaneFigures, Told};
 
 /// How long the control plane may take to welcome us.
 const WELCOME: Duration = Duration::from_secs(10);
@@ -95,8 +94,8 @@ pub(super) struct Conversation<'a> {
     applying: Option<Applying>,
     /// The newest whole snapshot that waits for the one being applied.
     waiting: Option<(Box<Candidate>, Instant)>,
-    /// The last uses of servers that were told on this stream.
-    uses: HashMap<Uid, u64>,
+    /// What was told of servers on this stream.
+    told: Told,
     /// The question for recorded calls that is being answered.
     telling: Option<Telling>,
 }
@@ -119,7 +118,7 @@ impl<'a> Conversation<'a> {
             assembler: Assembler::new(sync.config.token.public_key),
             applying: None,
             waiting: None,
-            uses: HashMap::new(),
+            told: Told::default(),
             telling: None,
         };
         let ended = conversation.talk(channel, queue).await;
@@ -186,7 +185,7 @@ impl<'a> Conversation<'a> {
                 } => told,
                 chunk = Telling::next(&mut self.telling) => self.say(Out::Records(chunk)).await,
                 _ = status.tick() => {
-                    let status = (self.figures)().to_proto(&mut self.uses);
+                    let status = (self.figures)().to_proto(&mut self.told);
                     self.say(Out::Status(status)).await
                 }
             };

@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::SnapshotVersion;
@@ -12,7 +15,7 @@ use portcullis_proto::config::v1 as proto;
 use super::outbox::Outbox;
 
 /// What the plane tells about itself, for `planes list`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PlaneFigures {
     /// Calls answered since the plane started.
     pub calls_total: u64,
@@ -22,31 +25,70 @@ pub struct PlaneFigures {
     pub draining: bool,
     /// When each server was called last, milliseconds since the Unix epoch.
     pub last_use: Vec<(Uid, u64)>,
+    /// Which process counts.
+    pub run: [u8; 16],
+    /// For how long it has counted.
+    pub counting_for: Duration,
+    /// What it counted of servers since it began.
+    pub calls: Vec<proto::ServerCalls>,
+    /// Whether something was not counted.
+    pub uncounted: bool,
 }
 
 /// How many servers' last use one status tells at most.
 const MAX_USES: usize = 1_000;
 
-impl PlaneFigures {
-    /// What is told of it on a stream where `told` was told before: uses that are news, as many as one status takes.
-    pub(super) fn to_proto(&self, told: &mut HashMap<Uid, u64>) -> proto::PlaneStatus {
+/// What was told of servers on one stream: only news are told again.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    uses: HashMap<Uid, u64>,
+    calls: HashMap<(String, bool), proto::ServerCalls>,
+}
+
+impl Told {
+    /// Uses that are news, as many as one status takes.
+    fn uses(&mut self, last_use: &[(Uid, u64)]) -> Vec<proto::ServerUse> {
         // Servers that are gone are forgotten here too.
-        if told.len() > self.last_use.len() {
-            let there: HashSet<Uid> = self.last_use.iter().map(|(uid, _)| *uid).collect();
-            told.retain(|uid, _| there.contains(uid));
+        if self.uses.len() > last_use.len() {
+            let there: HashSet<Uid> = last_use.iter().map(|(uid, _)| *uid).collect();
+            self.uses.retain(|uid, _| there.contains(uid));
         }
-        let news = self.last_use.iter().filter(|(uid, unix_ms)| told.get(uid) != Some(unix_ms));
+        let news = last_use.iter().filter(|(uid, unix_ms)| self.uses.get(uid) != Some(unix_ms));
         let news: Vec<(Uid, u64)> = news.take(MAX_USES).copied().collect();
-        told.extend(news.iter().copied());
+        self.uses.extend(news.iter().copied());
         let use_of = |(uid, last_call_unix_ms): (Uid, u64)| proto::ServerUse {
             server_uid: uid.to_string(),
             last_call_unix_ms,
         };
+        news.into_iter().map(use_of).collect()
+    }
+
+    /// Counts that changed. There are no more of them than a plane counts.
+    fn calls(&mut self, counted: &[proto::ServerCalls]) -> Vec<proto::ServerCalls> {
+        let mut news = Vec::new();
+        for calls in counted {
+            let key = (calls.server_uid.clone(), calls.sandbox);
+            if self.calls.get(&key) != Some(calls) {
+                self.calls.insert(key, calls.clone());
+                news.push(calls.clone());
+            }
+        }
+        news
+    }
+}
+
+impl PlaneFigures {
+    /// What is told of it on a stream where `told` was told before.
+    pub(super) fn to_proto(&self, told: &mut Told) -> proto::PlaneStatus {
         proto::PlaneStatus {
             calls_total: self.calls_total,
             open_streams: self.open_streams,
             draining: self.draining,
-            servers: news.into_iter().map(use_of).collect(),
+            servers: told.uses(&self.last_use),
+            run: Bytes::copy_from_slice(&self.run),
+            counting_for_ms: u64::try_from(self.counting_for.as_millis()).unwrap_or(u64::MAX),
+            calls: told.calls(&self.calls),
+            uncounted: self.uncounted,
         }
     }
 }
@@ -158,15 +200,31 @@ mod tests {
             last_use: (0..MAX_USES + 5).map(|number| (uid(number), 7)).collect(),
             ..PlaneFigures::default()
         };
-        let mut told = HashMap::new();
-        let counts =
-            |figures: &PlaneFigures, told: &mut HashMap<Uid, u64>| figures.to_proto(told).servers.len();
+        let mut told = Told::default();
+        let counts = |figures: &PlaneFigures, told: &mut Told| figures.to_proto(told).servers.len();
         assert_eq!([counts(&figures, &mut told), counts(&figures, &mut told)], [MAX_USES, 5]);
         assert_eq!(counts(&figures, &mut told), 0);
         figures.last_use = vec![(uid(3), 9)];
         assert_eq!(figures.to_proto(&mut told).servers[0].last_call_unix_ms, 9);
-        assert_eq!(told.len(), 1, "what is gone is forgotten");
+        assert_eq!(told.uses.len(), 1, "what is gone is forgotten");
         // A new stream is told all of it.
-        assert_eq!(counts(&figures, &mut HashMap::new()), 1);
+        assert_eq!(counts(&figures, &mut Told::default()), 1);
+    }
+
+    #[test]
+    fn counts_are_told_whole_on_a_new_stream_and_then_those_that_changed() {
+        let calls = |server: &str, calls| proto::ServerCalls {
+            server_uid: server.to_owned(),
+            calls,
+            ..proto::ServerCalls::default()
+        };
+        let mut figures =
+            PlaneFigures { calls: vec![calls("a", 3), calls("b", 1)], ..PlaneFigures::default() };
+        let mut told = Told::default();
+        assert_eq!(figures.to_proto(&mut told).calls, figures.calls);
+        assert_eq!(figures.to_proto(&mut told).calls, []);
+        figures.calls[1].calls = 2;
+        assert_eq!(figures.to_proto(&mut told).calls, [calls("b", 2)]);
+        assert_eq!(figures.to_proto(&mut Told::default()).calls, figures.calls);
     }
 }

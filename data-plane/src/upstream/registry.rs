@@ -31,6 +31,8 @@ pub(super) struct Slot {
 struct Table {
     version: SnapshotVersion,
     held: Option<Arc<HashSet<Uid>>>,
+    /// The servers whose sandboxes these are.
+    twins: Arc<HashMap<Uid, Uid>>,
     slots: HashMap<Uid, Arc<Slot>>,
 }
 
@@ -107,7 +109,10 @@ impl Registry {
             return;
         }
         table.version = snapshot.version();
-        table.held = Some(Arc::new(snapshot.servers().map(|server| server.entry.uid).collect()));
+        let held = snapshot.servers().chain(snapshot.sandboxes());
+        table.held = Some(Arc::new(held.map(|server| server.entry.uid).collect()));
+        let twins = snapshot.sandboxes().map(|twin| (twin.uid(), twin.registered_uid()));
+        table.twins = Arc::new(twins.collect());
         let gone: Vec<_> = table
             .slots
             .extract_if(|uid, _| snapshot.server_by_uid(uid).is_none())
@@ -122,11 +127,19 @@ impl Registry {
         gone.iter().for_each(|slot| slot.link.load().retire());
     }
 
-    /// When each server was called last, of those that were called.
+    /// When each server was called last, it or its sandbox, of those that were called.
     pub(super) fn last_use(&self) -> Vec<(Uid, u64)> {
         let table = self.table.load();
-        let used = table.slots.iter().map(|(uid, slot)| (*uid, slot.used_unix_ms.load(Ordering::Relaxed)));
-        used.filter(|(_, unix_ms)| *unix_ms > 0).collect()
+        let mut used: HashMap<Uid, u64> = HashMap::new();
+        for (uid, slot) in &table.slots {
+            let registered = table.twins.get(uid).copied().unwrap_or(*uid);
+            let unix_ms = slot.used_unix_ms.load(Ordering::Relaxed);
+            if unix_ms > 0 {
+                let last = used.entry(registered).or_default();
+                *last = unix_ms.max(*last);
+            }
+        }
+        used.into_iter().collect()
     }
 
     /// Every link.

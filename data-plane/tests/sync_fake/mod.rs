@@ -252,7 +252,7 @@ impl Plane {
             calls_total: 42,
             open_streams: 7,
             draining: false,
-            last_use: Vec::new(),
+            ..Default::default()
         };
         let task = tokio::spawn(synchroniser.run(figures, stop.clone()));
         Self { synced, stop, task }

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::compile::Snapshot;
-use crate::compile::model::Offer;
+use crate::compile::model::{Offer, Server};
+use crate::opening::Admitted;
 use crate::pattern::{Pattern, PatternSet};
 use crate::resource::{BundleMember, Grant, Name, Uid};
 use crate::snapshot::BundleEntry;
@@ -93,6 +94,8 @@ pub(crate) struct Rules {
     pub(crate) zone: Name,
     /// The rules of the snapshot that look at a caller's circumstances.
     pub(crate) standpoints: Arc<Standpoints>,
+    /// For whom servers are open that are not open to all.
+    pub(crate) admitted: Admitted,
     /// In the order of the servers' names. Only servers of which something can be granted.
     pub(crate) servers: Vec<ServerRules>,
     by_uid: HashMap<Uid, usize>,
@@ -104,14 +107,15 @@ impl Rules {
         self.by_uid.get(&uid).and_then(|at| self.servers.get(*at))
     }
 
+    /// The way to a server: its sandbox, for those who ask for it, where there is one.
+    pub(crate) fn way<'a>(&self, server: &'a Arc<Server>) -> &'a Arc<Server> {
+        server.twin.as_ref().filter(|_| self.admitted.sandbox).unwrap_or(server)
+    }
+
     /// Follows grants. With `only`, what they say of other servers than these is left out: who asks about one server for
     /// every key does not read all that all keys are granted.
-    pub(crate) fn new(
-        zone: &Name,
-        grants: &[Grant],
-        snapshot: &Snapshot,
-        only: Option<&HashSet<Uid>>,
-    ) -> Self {
+    pub(crate) fn new(access: &Access, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Self {
+        let (zone, grants) = (&access.zone, &access.grants);
         let asked = |uid: &Uid| only.is_none_or(|only| only.contains(uid));
         let mut found: HashMap<Uid, ServerRules> = HashMap::new();
         let mut bundles = HashMap::new();
@@ -164,8 +168,8 @@ impl Rules {
         let mut servers: Vec<ServerRules> = found.into_values().collect();
         servers.sort_by(|a, b| a.offer.server.name().cmp(b.offer.server.name()));
         let by_uid = servers.iter().enumerate().map(|(at, rules)| (rules.offer.server.uid(), at)).collect();
-        let standpoints = Arc::clone(&snapshot.standpoints);
-        Self { zone: zone.clone(), standpoints, servers, by_uid, bundles }
+        let (standpoints, admitted) = (Arc::clone(&snapshot.standpoints), access.admitted.clone());
+        Self { zone: zone.clone(), standpoints, admitted, servers, by_uid, bundles }
     }
 }
 
@@ -191,6 +195,7 @@ fn rules_of<'a>(
 pub(crate) struct Access {
     pub(crate) zone: Name,
     pub(crate) grants: Vec<Grant>,
+    pub(crate) admitted: Admitted,
     made: OnceLock<Made>,
 }
 
@@ -204,13 +209,13 @@ struct Made {
 }
 
 impl Access {
-    pub(crate) const fn new(zone: Name, grants: Vec<Grant>) -> Self {
-        Self { zone, grants, made: OnceLock::new() }
+    pub(crate) const fn new(zone: Name, grants: Vec<Grant>, admitted: Admitted) -> Self {
+        Self { zone, grants, admitted, made: OnceLock::new() }
     }
 
     fn made(&self, snapshot: &Snapshot) -> &Made {
         self.made.get_or_init(|| {
-            let rules = Rules::new(&self.zone, &self.grants, snapshot, None);
+            let rules = Rules::new(self, snapshot, None);
             let bundles = rules.bundles.keys().map(|name| (name.clone(), OnceLock::new())).collect();
             let servers =
                 rules.servers.iter().map(|s| (s.offer.server.name().clone(), OnceLock::new())).collect();
@@ -228,7 +233,7 @@ impl Access {
     pub(crate) fn rules_about(&self, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Arc<Rules> {
         match self.made.get() {
             Some(made) => Arc::clone(&made.rules),
-            None => Arc::new(Rules::new(&self.zone, &self.grants, snapshot, only)),
+            None => Arc::new(Rules::new(self, snapshot, only)),
         }
     }
 

@@ -23,6 +23,7 @@ pub mod exposed;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod live;
+pub mod opening;
 pub mod pattern;
 pub mod reach;
 pub mod reason;

@@ -257,7 +257,7 @@ impl View {
             let servers = self.rules.servers.iter().map(|rules| &rules.offer.server);
             servers
                 .filter(|server| judge::server(&self.asker(), server, &mut Silent).is_ok())
-                .map(Arc::clone)
+                .map(|server| Arc::clone(self.rules.way(server)))
                 .collect()
         })
     }

@@ -19,6 +19,8 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("OWNER", "/spec/owner/team"),
             ("ZONE", "/spec/zone"),
             ("TIER", "/spec/tier"),
+            ("LIFECYCLE", "/status/lifecycle"),
+            ("STAGE", "/status/stage"),
             ("HEALTH", "/status/health"),
             ("ERA", "/status/era"),
             ("TOOLS", "/status/tools"),
@@ -45,6 +47,21 @@ const fn columns(kind: Kind) -> &'static [Column] {
         ],
         Kind::ToolBundle => &[NAME, ("SERVERS", "/spec/tools")],
         Kind::Team => &[NAME, ("CUSTOMER", "/spec/customer")],
+        Kind::RolloutPolicy => &[
+            NAME,
+            ("TEAMS", "/spec/limited/teams"),
+            ("KEYS", "/spec/limited/keys"),
+            ("PERCENT", "/spec/limited/percent"),
+            VERSION,
+        ],
+        Kind::TierDefaults => &[
+            NAME,
+            ("NEW-TOOLS", "/spec/tools/newTools"),
+            ("CHANGED-TOOLS", "/spec/tools/changedTools"),
+            ("TIMEOUT", "/spec/limits/timeout"),
+            ("ROLLOUT", "/spec/rollout/policy"),
+            VERSION,
+        ],
         Kind::Customer => &[NAME],
         Kind::Role => &[NAME, ("RULES", "/spec/rules"), VERSION],
         Kind::RoleBinding => &[NAME, ("SUBJECTS", "/spec/subjects"), ("ROLES", "/spec/roles")],
@@ -156,6 +173,8 @@ mod tests {
                 "OWNER",
                 "ZONE",
                 "TIER",
+                "LIFECYCLE",
+                "STAGE",
                 "HEALTH",
                 "ERA",
                 "TOOLS",
@@ -168,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             words(lines.next()),
-            ["crm", "-", "internal", "-", "-", "-", "-", "-", "-", "-", "-", "4"]
+            ["crm", "-", "internal", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "4"]
         );
     }
 

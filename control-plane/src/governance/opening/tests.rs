@@ -1,6 +1,10 @@
+use std::sync::Arc;
+
+use portcullis_policy::resource::Uid;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::store::Object;
 
 fn document(kind: &str, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "portcullis/v1", "kind": kind, "metadata": { "name": name }, "spec": spec })
@@ -14,7 +18,12 @@ fn server_with(more: &Value) -> Value {
 
 fn found(kind: Kind, name: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<&'static str> {
     let touched = Touched { kind, name, before, after };
-    classes(&touched).into_iter().map(ChangeClass::as_str).collect()
+    opened(&State::default(), &[touched])
+}
+
+fn opened(state: &State, touched: &[Touched<'_>]) -> Vec<&'static str> {
+    let all = touched.iter().flat_map(|change| openings(state, touched, change));
+    all.map(|(_, class)| class.as_str()).collect()
 }
 
 #[test]
@@ -66,4 +75,51 @@ fn a_zone_opens_with_more_zones_more_classes_or_less_audit() {
         ["zone-opening"],
         "the built-in one allows all"
     );
+}
+
+#[test]
+fn what_a_tier_gives_opens_the_servers_that_leave_it_to_their_tier() {
+    let tier = |spec: &Value| document("TierDefaults", "gold", spec);
+    let of = |name: &str, more: &Value| {
+        let body = server_with(more);
+        let kind = Kind::McpServer.as_str().into();
+        Object {
+            kind,
+            name: name.into(),
+            uid: Uid(uuid::Uuid::new_v4()),
+            version: 1,
+            created_version: 1,
+            body,
+        }
+    };
+    let gold = json!({ "tier": "gold" });
+    let own = json!({ "tier": "gold", "tools": { "newTools": "require-approval" }, "limits": { "concurrency": 64 } });
+    let mut state = State::default();
+    for object in [of("leaves-it", &gold), of("says-it", &own), of("bronze", &json!({}))] {
+        state.insert(Arc::new(object));
+    }
+    let loose = tier(&json!({ "tools": { "newTools": "approve" }, "limits": { "concurrency": 100 } }));
+    let strict = tier(&json!({ "tools": { "newTools": "ignore" }, "limits": { "concurrency": 1 } }));
+    let change = |before, after| Touched { kind: Kind::TierDefaults, name: "gold", before, after };
+    let both = vec!["exposure-limits", "approval-mode"];
+    for (before, after, expected) in [
+        (None, Some(&loose), both.clone()),
+        (Some(&strict), None, vec!["exposure-limits"]),
+        (Some(&loose), Some(&strict), vec![]),
+        (None, Some(&strict), vec![]),
+        (Some(&strict), Some(&loose), both.clone()),
+    ] {
+        assert_eq!(opened(&state, &[change(before, after)]), expected, "{before:?} -> {after:?}");
+    }
+    // The server that moves to the tier in the same apply is told once.
+    let (was, is) = (server_with(&json!({})), server_with(&gold));
+    let moves = Touched { kind: Kind::McpServer, name: "bronze", before: Some(&was), after: Some(&is) };
+    let only = |touched: &[Touched<'_>]| {
+        let found = touched.iter().flat_map(|change| openings(&state, touched, change));
+        found.map(|(matter, class)| (matter.servers[0].to_string(), class.as_str())).collect::<Vec<_>>()
+    };
+    let expected = ["leaves-it", "bronze"]
+        .map(|name| both.iter().map(|class| (name.to_owned(), *class)).collect::<Vec<_>>());
+    assert_eq!(only(&[change(None, Some(&loose)), moves]), expected.concat());
+    assert!(only(&[moves]).is_empty(), "without defaults all tiers are alike");
 }

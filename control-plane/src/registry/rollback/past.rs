@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_policy::resource::{Kind, Uid};
+use portcullis_policy::resource::{Kind, Name, Uid};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::catalog::DEFINITION;
-use crate::objects::KEY_MATERIAL;
+use crate::objects::{KEY_MATERIAL, SERVER_STATE, ServerState};
 use crate::registry::RegistryError;
 use crate::store::{HistoryChange, HistoryFilter, HistoryRecord, Store};
 
@@ -30,6 +31,7 @@ pub(super) struct Past {
     pub(super) seen_at: u64,
     resources: BTreeMap<(Kind, Arc<str>), Option<Then>>,
     definitions: BTreeMap<Arc<str>, Option<Then>>,
+    states: BTreeMap<Uid, Option<ServerState>>,
 }
 
 impl Past {
@@ -41,8 +43,13 @@ impl Past {
                 "version {version} (there are 1 to {newest}; `portcullis history` lists them)"
             )));
         }
-        let mut past =
-            Self { version, seen_at: newest, resources: BTreeMap::new(), definitions: BTreeMap::new() };
+        let mut past = Self {
+            version,
+            seen_at: newest,
+            resources: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            states: BTreeMap::new(),
+        };
         let mut before = newest.saturating_add(1);
         loop {
             let filter = HistoryFilter { limit: PAGE, before: Some(before), ..HistoryFilter::default() };
@@ -77,6 +84,9 @@ impl Past {
             } else if &*change.kind == DEFINITION {
                 let then = change.before.map(|body| Then { uid: change.uid, body });
                 self.definitions.insert(change.name, then);
+            } else if &*change.kind == SERVER_STATE {
+                let then = change.before.and_then(|body| ServerState::deserialize(body).ok());
+                self.states.insert(change.uid, then);
             }
         }
     }
@@ -84,6 +94,14 @@ impl Past {
     /// Resources that changed since, referenced kinds first.
     pub(super) fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, Option<&Then>)> {
         self.resources.iter().map(|((kind, name), then)| (*kind, name, then.as_ref()))
+    }
+
+    /// How far a server had come, if that changed since: the one of this uid, or else another one that had its name then.
+    pub(super) fn server_state(&self, uid: &Uid, name: &Name) -> Option<ServerState> {
+        match self.states.get(uid)? {
+            Some(then) => Some(then.clone()),
+            None => self.states.values().flatten().find(|then| then.server == *name).cloned(),
+        }
     }
 
     /// Definitions that changed since, by the names of their objects.

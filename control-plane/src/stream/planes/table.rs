@@ -10,6 +10,7 @@ use super::super::assign::{Prober, Target, assign};
 use super::super::connection::Connection;
 use super::PlaneInfo;
 use crate::catalog;
+use crate::objects::{Lifecycle, ServerState};
 use crate::store::State;
 
 /// How many planes that are gone are remembered; those gone longest are forgotten first.
@@ -77,6 +78,11 @@ impl Table {
         let mut servers = BTreeMap::new();
         for object in state.list(Kind::McpServer.as_str()) {
             let Some(transport) = catalog::server_transport(object) else { continue };
+            // Nobody asks what a server offers that ended.
+            let ended = |kept: ServerState| kept.lifecycle == Lifecycle::Retired;
+            if ServerState::of(state, &object.uid).is_some_and(ended) {
+                continue;
+            }
             targets.push(Target { uid: object.uid, stdio: matches!(transport, Transport::Stdio(_)) });
             servers.insert(object.uid, object.version);
         }

@@ -4,6 +4,7 @@ mod client;
 pub mod governance;
 mod key;
 pub(crate) mod policy;
+mod rollout;
 mod server;
 mod text;
 mod warn;
@@ -123,6 +124,8 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
                     of.reference("spec.customer", Kind::Customer, customer, set);
                 }
             }
+            Spec::RolloutPolicy(spec) => rollout::policy(spec, set, &mut of),
+            Spec::TierDefaults(spec) => rollout::tier(resource.name(), spec, set, &mut of),
             Spec::McpServer(spec) => server::check(spec, set, &mut of),
             Spec::ToolBundle(spec) => key::bundle(spec, set, &mut of),
             Spec::VirtualKey(spec) => key::check(spec, set, &mut of),
@@ -154,6 +157,8 @@ pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<Str
             Spec::TrustZone(_)
             | Spec::Customer(_)
             | Spec::Team(_)
+            | Spec::RolloutPolicy(_)
+            | Spec::TierDefaults(_)
             | Spec::McpServer(_)
             | Spec::Role(_)
             | Spec::RoleBinding(_)

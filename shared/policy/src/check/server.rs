@@ -9,7 +9,7 @@ use super::{Findings, FindingsOf, ResourceSet, text};
 use crate::address;
 use crate::exposed::valid_exposed_name;
 use crate::resource::{
-    Auth, Hosting, Kind, Limits, McpServerSpec, Name, Resource, Spec, Stdio, ToolOverride, Transport,
+    Auth, Hosting, Kind, LimitSettings, McpServerSpec, Name, Resource, Spec, Stdio, ToolOverride, Transport,
     TrustZoneSpec,
 };
 
@@ -43,16 +43,20 @@ const RESERVED_HEADERS: &[&str] = &[
 ];
 
 pub(super) fn check(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
-    match &spec.transport {
-        Transport::StreamableHttp(http) => {
-            if let Err(message) = url(&http.url, spec.hosting) {
-                of.add("spec.transport.streamableHttp.url", message);
-            }
+    way("spec", &spec.transport, &spec.auth, spec.hosting, of);
+    if let Some(sandbox) = &spec.sandbox {
+        way("spec.sandbox", &sandbox.transport, &sandbox.auth, spec.hosting, of);
+        if sandbox.transport == spec.transport {
+            of.add(
+                "spec.sandbox.transport",
+                "this is the server itself: give the way to a twin with synthetic data",
+            );
         }
-        Transport::Stdio(stdio) => child(stdio, spec, of),
     }
-    auth(&spec.auth, of);
     limits(&spec.limits, of);
+    if let Some(rollout) = &spec.rollout {
+        of.reference("spec.rollout.policy", Kind::RolloutPolicy, &rollout.policy, set);
+    }
     if let Some(owner) = &spec.owner {
         let fields = [("spec.owner.team", &owner.team), ("spec.owner.contact", &owner.contact)];
         for (field, value) in fields {
@@ -65,6 +69,19 @@ pub(super) fn check(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf
     hosting("spec.zone", &spec.zone, spec, set, of);
     classes("spec.dataClasses", &spec.data_classes, &spec.zone, set, of);
     overrides(spec, set, of);
+}
+
+/// Judges a way to a server: the field that holds it, how it is reached, and what is presented there.
+fn way(field: &str, transport: &Transport, credential: &Auth, hosting: Hosting, of: &mut FindingsOf<'_>) {
+    match transport {
+        Transport::StreamableHttp(http) => {
+            if let Err(message) = url(&http.url, hosting) {
+                of.add(&format!("{field}.transport.streamableHttp.url"), message);
+            }
+        }
+        Transport::Stdio(stdio) => child(field, stdio, credential, hosting, of),
+    }
+    auth(field, credential, of);
 }
 
 /// Judges the URL of a server.
@@ -130,14 +147,14 @@ fn public_name(name: &str) -> bool {
             .any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
-fn child(stdio: &Stdio, spec: &McpServerSpec, of: &mut FindingsOf<'_>) {
-    let field = |name: &str| format!("spec.transport.stdio.{name}");
-    if spec.hosting == Hosting::Vendor {
+fn child(at: &str, stdio: &Stdio, credential: &Auth, hosting: Hosting, of: &mut FindingsOf<'_>) {
+    let field = |name: &str| format!("{at}.transport.stdio.{name}");
+    if hosting == Hosting::Vendor {
         of.add("spec.hosting", "a child process runs on the data plane's machine: its hosting is self");
     }
-    if matches!(spec.auth, Auth::Header(_)) {
+    if matches!(credential, Auth::Header(_)) {
         of.add(
-            "spec.auth",
+            &format!("{at}.auth"),
             "a child process takes no headers: give it what it needs in env, or auth: { none: {} }",
         );
     }
@@ -175,24 +192,25 @@ fn child(stdio: &Stdio, spec: &McpServerSpec, of: &mut FindingsOf<'_>) {
     }
 }
 
-fn auth(auth: &Auth, of: &mut FindingsOf<'_>) {
+fn auth(field: &str, auth: &Auth, of: &mut FindingsOf<'_>) {
     let Auth::Header(header) = auth else { return };
     let name = header.name.to_ascii_lowercase();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
         let message = "a header's name is letters, digits and -, such as Authorization";
-        of.add("spec.auth.header.name", message);
+        of.add(&format!("{field}.auth.header.name"), message);
     } else if RESERVED_HEADERS.contains(&name.as_str())
         || name.starts_with("mcp-")
         || name.starts_with("proxy-")
         || name.starts_with("sec-")
     {
-        of.add("spec.auth.header.name", format!("{} is set by Portcullis or by HTTP itself", header.name));
+        let message = format!("{} is set by Portcullis or by HTTP itself", header.name);
+        of.add(&format!("{field}.auth.header.name"), message);
     }
 }
 
-fn limits(limits: &Limits, of: &mut FindingsOf<'_>) {
-    if limits.timeout.0.is_zero() || limits.timeout.0 > MAX_TIMEOUT {
+pub(super) fn limits(limits: &LimitSettings, of: &mut FindingsOf<'_>) {
+    if limits.timeout.is_some_and(|timeout| timeout.0.is_zero() || timeout.0 > MAX_TIMEOUT) {
         of.add("spec.limits.timeout", "it is more than 0 and at most 1h");
     }
     let sizes = [
@@ -200,11 +218,11 @@ fn limits(limits: &Limits, of: &mut FindingsOf<'_>) {
         ("spec.limits.maxResponseBytes", limits.max_response_bytes),
     ];
     for (field, size) in sizes {
-        if !(1..=MAX_BYTES).contains(&size.0) {
+        if size.is_some_and(|size| !(1..=MAX_BYTES).contains(&size.0)) {
             of.add(field, "it is more than 0 and at most 1GiB");
         }
     }
-    if !(1..=MAX_CONCURRENCY).contains(&limits.concurrency) {
+    if limits.concurrency.is_some_and(|calls| !(1..=MAX_CONCURRENCY).contains(&calls)) {
         of.add("spec.limits.concurrency", format!("it is 1 to {MAX_CONCURRENCY}"));
     }
 }

@@ -617,3 +617,79 @@ fn a_policy_that_cannot_be_meant_is_named_with_its_line_and_column() {
         );
     }
 }
+
+#[test]
+fn stages_tiers_and_sandboxes_that_cannot_be_meant_are_refused() {
+    let http = |more: &Value| http("http://a.internal/mcp", more);
+    let transport = json!({ "streamableHttp": { "url": "http://a.internal/mcp" } });
+    for (kind, name, spec, field, word) in [
+        ("RolloutPolicy", "p", json!({}), "spec", "sandbox, limited or both"),
+        ("RolloutPolicy", "p", json!({ "limited": {} }), "spec.limited", "lets nobody in"),
+        ("RolloutPolicy", "p", json!({ "limited": { "percent": 0 } }), "spec.limited.percent", "1 to 100"),
+        ("RolloutPolicy", "p", json!({ "limited": { "percent": 101 } }), "spec.limited.percent", "1 to 100"),
+        (
+            "RolloutPolicy",
+            "p",
+            json!({ "limited": { "teams": ["x"] } }),
+            "spec.limited.teams[0]",
+            "no Team x",
+        ),
+        (
+            "RolloutPolicy",
+            "p",
+            json!({ "limited": { "keys": ["x"] } }),
+            "spec.limited.keys[0]",
+            "no VirtualKey x",
+        ),
+        (
+            "RolloutPolicy",
+            "p",
+            json!({ "sandbox": { "checks": { "window": "2d" } } }),
+            "spec.sandbox.checks.window",
+            "1s to 1d",
+        ),
+        ("TierDefaults", "platinum", json!({}), "metadata.name", "gold, silver or bronze"),
+        (
+            "TierDefaults",
+            "gold",
+            json!({ "limits": { "timeout": "0s" } }),
+            "spec.limits.timeout",
+            "at most 1h",
+        ),
+        (
+            "TierDefaults",
+            "gold",
+            json!({ "rollout": { "policy": "x" } }),
+            "spec.rollout.policy",
+            "RolloutPolicy x",
+        ),
+        (
+            "McpServer",
+            "a",
+            http(&json!({ "rollout": { "policy": "x" } })),
+            "spec.rollout.policy",
+            "RolloutPolicy x",
+        ),
+        (
+            "McpServer",
+            "a",
+            http(&json!({ "sandbox": { "transport": transport } })),
+            "spec.sandbox.transport",
+            "twin",
+        ),
+        (
+            "McpServer",
+            "a",
+            http(&json!({ "sandbox": { "transport": { "streamableHttp": { "url": "nonsense" } } } })),
+            "spec.sandbox.transport.streamableHttp.url",
+            "no URL",
+        ),
+    ] {
+        let mut set = base();
+        set.insert(resource(kind, name, &spec));
+        let found = check(&set);
+        assert_eq!(found.len(), 1, "{spec}: {found:?}");
+        assert_eq!(found[0].field, field, "{spec}");
+        assert!(found[0].message.contains(word), "{spec}: {}", found[0].message);
+    }
+}

@@ -3,6 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use portcullis_seal::sha256;
+
+use super::chosen::{self, Chosen};
 use super::clients::clients;
 use super::conditions::conditions;
 use super::definitions::{definitions, hosted_where_it_may_be};
@@ -70,10 +73,13 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let customers: HashSet<Name> = sorted.customers.iter().map(|entry| entry.name.clone()).collect();
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
+    let sandboxes = servers.values().filter_map(|server| server.twin.clone()).map(|twin| (twin.uid(), twin));
+    let sandboxes = sandboxes.collect();
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
     let bundles = bundles(sorted.bundles, &servers, &mut notes);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
     let (clients, keyed) = clients(sorted.clients, &zones, &servers, &mut notes);
+    let chosen = Chosen::new(&servers, &bundles);
     let known = Known {
         zones: &zones,
         teams: &teams,
@@ -81,9 +87,11 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         bundles: &bundles,
         keyed: &keyed,
         mark: &mark,
+        chosen: &chosen,
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
     keyed.dangling(&by_key_name, &clients, &mut notes);
+    chosen::dangling(&servers, &teams, &by_key_name, &mut notes);
     let there = |kind: Kind, name: &str| match kind {
         Kind::TrustZone => zones.contains_key(name),
         Kind::Customer => customers.contains(name),
@@ -93,7 +101,12 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         Kind::VirtualKey => by_key_name.contains_key(name),
         Kind::Client => clients.iter().any(|rule| rule.name.as_str() == name),
         // Nothing of a policy speaks of these.
-        Kind::AccessPolicy | Kind::Role | Kind::RoleBinding | Kind::ApprovalRule => false,
+        Kind::AccessPolicy
+        | Kind::RolloutPolicy
+        | Kind::TierDefaults
+        | Kind::Role
+        | Kind::RoleBinding
+        | Kind::ApprovalRule => false,
     };
     let conditions = conditions(&sorted.policies, there, &mut notes);
     let standpoints = Arc::new(Standpoints::new(&zones, clients, conditions));
@@ -109,6 +122,7 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         mark,
         zones,
         servers,
+        sandboxes,
         order,
         offers,
         bundles,
@@ -220,12 +234,16 @@ fn servers(
             notes.dangling(format!("McpServer/{}", entry.name), "zone", "TrustZone", &entry.zone);
             continue;
         };
-        let server = Server {
+        let made = |entry: ServerEntry, twin, twin_of| Server {
             zone_audit: zone.entry.audit,
             zone: Arc::clone(zone),
             refused_class: zone.refused_class(entry.data_classes.iter()).cloned(),
             entry,
+            twin,
+            twin_of,
         };
+        let twin = sandbox(&entry).map(|twin| Arc::new(made(twin, None, Some(entry.uid))));
+        let server = made(entry, twin, None);
         hosted_where_it_may_be(&format!("McpServer/{}", server.name()), zone, &server, notes);
         let uid = server.uid().to_string();
         if let Some(other) = servers.insert(server.entry.name.clone(), Arc::new(server)) {
@@ -233,6 +251,16 @@ fn servers(
         }
     }
     servers
+}
+
+/// The entry of a server's sandbox.
+fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
+    let sandbox = server.sandbox.as_ref()?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
+        sha256(format!("sandbox of {}", server.uid).as_bytes());
+    let uid = Uid(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]));
+    let (transport, auth) = (sandbox.transport.clone(), sandbox.auth.clone());
+    Some(ServerEntry { uid, transport, auth, sandbox: None, ..server.clone() })
 }
 
 fn bundles(

@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_seal::Fingerprint;
 
+use super::chosen::Chosen;
 use super::clients::Keyed;
 use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use crate::access::{Access, Bundle};
+use crate::opening::Admitted;
 use crate::resource::{Grant, Name};
 use crate::snapshot::KeyEntry;
 
@@ -20,6 +22,7 @@ pub(super) struct Known<'a> {
     pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
     pub(super) keyed: &'a Keyed,
     pub(super) mark: &'a Arc<SnapshotMark>,
+    pub(super) chosen: &'a Chosen<'a>,
 }
 
 type ByHash = HashMap<Fingerprint, Arc<Principal>>;
@@ -29,13 +32,14 @@ type ByKeyName = HashMap<Name, Arc<Principal>>;
 pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
-    let mut shared: HashMap<(Name, Vec<Grant>), Arc<Access>> = HashMap::new();
+    let mut shared: HashMap<(Name, Vec<Grant>, Admitted), Arc<Access>> = HashMap::new();
     for entry in entries {
         check_key(&entry, known, notes);
+        let admitted = known.chosen.admitted(&entry);
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
-        let access = shared
-            .entry((entry.zone, entry.grants))
-            .or_insert_with_key(|(zone, grants)| Arc::new(Access::new(zone.clone(), grants.clone())));
+        let access = shared.entry((entry.zone, entry.grants, admitted)).or_insert_with_key(
+            |(zone, grants, admitted)| Arc::new(Access::new(zone.clone(), grants.clone(), admitted.clone())),
+        );
         let expires = entry.expires_at.as_ref().map(unix_ms);
         let client_rules = known.keyed.of(&entry.name, &entry.labels);
         let subject: Arc<str> = entry.principal.subject.as_str().into();

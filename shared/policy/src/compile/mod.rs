@@ -5,6 +5,7 @@
 //! reported, and denied when it is asked for.
 
 mod build;
+mod chosen;
 mod clients;
 mod conditions;
 mod definitions;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     mark: Arc<SnapshotMark>,
     zones: HashMap<Name, Arc<Zone>>,
     servers: HashMap<Name, Arc<Server>>,
+    /// Sandboxes by their own uids.
+    sandboxes: HashMap<Uid, Arc<Server>>,
     /// Uids of servers, in the order of the servers' names.
     order: Vec<Uid>,
     offers: HashMap<Uid, Arc<Offer>>,
@@ -88,10 +91,15 @@ impl Snapshot {
         self.servers.get(name)
     }
 
-    /// The server of a uid.
+    /// The server, or the server's sandbox, of a uid.
     #[must_use]
     pub fn server_by_uid(&self, uid: &Uid) -> Option<&Arc<Server>> {
-        self.offers.get(uid).map(|offer| &offer.server)
+        self.offers.get(uid).map(|offer| &offer.server).or_else(|| self.sandboxes.get(uid))
+    }
+
+    /// Every server's sandbox, in no order.
+    pub fn sandboxes(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.sandboxes.values()
     }
 
     /// Every server, in the order of their names.

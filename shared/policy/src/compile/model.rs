@@ -49,6 +49,11 @@ pub struct Server {
     pub zone: Arc<Zone>,
     /// A data class of the server itself that its zone does not allow: everything of it is denied.
     pub(crate) refused_class: Option<String>,
+    /// Its sandbox: the same server, reached another way and with a uid of its own, so that nothing that is kept of one is ever
+    /// used with the other.
+    pub(crate) twin: Option<Arc<Server>>,
+    /// Of a sandbox: the uid of the server whose twin it is.
+    pub(crate) twin_of: Option<Uid>,
 }
 
 impl Server {
@@ -58,10 +63,25 @@ impl Server {
         &self.entry.name
     }
 
-    /// Its immutable id.
+    /// Its immutable id. A sandbox has one of its own.
     #[must_use]
     pub const fn uid(&self) -> Uid {
         self.entry.uid
+    }
+
+    /// The uid under which it is registered: of a sandbox that of the server itself.
+    #[must_use]
+    pub const fn registered_uid(&self) -> Uid {
+        match self.twin_of {
+            Some(uid) => uid,
+            None => self.entry.uid,
+        }
+    }
+
+    /// Whether it is a server's sandbox.
+    #[must_use]
+    pub const fn is_sandbox(&self) -> bool {
+        self.twin_of.is_some()
     }
 }
 
@@ -158,6 +178,14 @@ pub struct Principal {
     pub(crate) conditions: OnceLock<Arc<portcullis_conditions::Caller>>,
     /// The snapshot that it belongs to: compared by address only.
     pub(crate) snapshot: Arc<SnapshotMark>,
+}
+
+impl Principal {
+    /// The way that this principal takes to a server: its sandbox, where it asks for that and there is one.
+    #[must_use]
+    pub fn way<'a>(&self, server: &'a Arc<Server>) -> &'a Arc<Server> {
+        server.twin.as_ref().filter(|_| self.access.admitted.sandbox).unwrap_or(server)
+    }
 }
 
 /// Identifies one compiled snapshot within a process, whatever its version says.

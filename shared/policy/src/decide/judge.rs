@@ -14,8 +14,10 @@ use crate::Reason;
 use crate::access::{Rules, ServerRules};
 use crate::circumstances::Circumstances;
 use crate::compile::model::{Candidate, CandidateState, Definition, Server, Zone};
+use crate::opening;
 use crate::resource::{Kind, Name};
 use crate::rule::{DefinitionKind, Rule, RulePath};
+use crate::snapshot::Opening;
 use crate::standpoint::Met;
 use crate::view::Place;
 
@@ -31,6 +33,7 @@ pub(crate) enum Ground<'a> {
     ClientField(&'a Name, &'static str),
     Policy(&'a Name),
     Policies,
+    ServerField(&'a Name, &'static str),
     Approval(&'a Candidate),
 }
 
@@ -50,6 +53,7 @@ impl Ground<'_> {
             Self::Policies => {
                 Rule { kind: Some(Kind::AccessPolicy), name: None, path: RulePath::Field("spec.cedar") }
             }
+            Self::ServerField(server, field) => of(Kind::McpServer, server, RulePath::Field(field)),
             Self::Approval(candidate) => {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
@@ -81,6 +85,8 @@ pub enum Step {
     Bundle,
     /// Whether it is approved and unchanged.
     Approval,
+    /// Whether the server is open for this key, at the stage that it has reached.
+    Stage,
     /// Whether the zone may be reached, from there and like this, and allows the data classes.
     Zone,
     /// Whether the `Client`s let the caller's program reach it.
@@ -164,7 +170,8 @@ pub(crate) struct Asker<'a> {
 /// A refusal before it knows whose it is.
 pub(crate) type Refusal<'a> = (Reason, Ground<'a>);
 
-/// Judges a tool or a prompt: grant, bundle, approval, zone, client, conditions. Yields the definition and the place of the grant.
+/// Judges a tool or a prompt: grant, bundle, approval, stage, zone, client, conditions. Yields the definition and the place of the
+/// grant.
 pub(crate) fn definition<'a>(
     asker: &Asker<'a>,
     candidate: &'a Candidate,
@@ -181,6 +188,7 @@ pub(crate) fn definition<'a>(
     steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names {name} of {}", server.name()));
     in_bundle(place, candidate, steps)?;
     let definition = approved(candidate, steps)?;
+    stage(rules, server, steps)?;
     zone(asker, &candidate.zone, candidate.refused_class.as_deref(), steps)?;
     client::judge(asker, server, &candidate.zone, steps)?;
     conditions::definition(asker, candidate, steps)?;
@@ -258,6 +266,7 @@ pub(crate) fn server<'a>(
         steps.step(Step::Bundle, false, ground, || format!("{} is not at this endpoint", server.name()));
         return Err((Reason::ToolNotGranted, ground));
     }
+    stage(rules, server, steps)?;
     zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;
     client::judge(asker, server, &server.zone, steps)?;
     Ok(found.first)
@@ -287,10 +296,31 @@ pub(crate) fn resource<'a>(
         steps.step(Step::Bundle, false, Ground::Closed, || "this endpoint holds no such resource".to_owned());
         return Err((Reason::ToolNotGranted, Ground::Closed));
     }
+    stage(rules, server, steps)?;
     zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;
     client::judge(asker, server, &server.zone, steps)?;
     conditions::resource(asker, server, uri, steps)?;
     Ok(grant)
+}
+
+/// Judges whether a server is open for the key: who is not let in must not even know that it is there.
+fn stage<'a>(rules: &Rules, server: &'a Server, steps: &mut impl Steps) -> Result<(), Refusal<'a>> {
+    let opening = &server.entry.opening;
+    if rules.admitted.to(server) {
+        let ground = Ground::ServerField(server.name(), opening::STAGE);
+        steps.step(Step::Stage, true, ground, || match (opening, server.twin.is_some()) {
+            (_, true) if rules.admitted.sandbox => {
+                format!("{}'s sandbox is open for this key", server.name())
+            }
+            (Opening::General, _) => format!("{} is open to all", server.name()),
+            _ => format!("{} lets this key in at its stage", server.name()),
+        });
+        return Ok(());
+    }
+    let field = opening::field(opening);
+    let ground = Ground::ServerField(server.name(), field);
+    steps.step(Step::Stage, false, ground, || opening::closed(opening));
+    Err((Reason::ToolNotApproved, ground))
 }
 
 /// Judges the crossing of zones, the data classes that the zone allows, and from where and how it may be called.

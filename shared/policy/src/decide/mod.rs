@@ -1,6 +1,7 @@
 //! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
 //!
-//! Order: key, endpoint, name, grant, bundle, approval and pin, zone, client, conditions. The first step that fails gives the reason.
+//! Order: key, endpoint, name, grant, bundle, approval and pin, stage, zone, client, conditions. The first step that fails gives the
+//! reason.
 
 pub(crate) mod judge;
 mod permit;
@@ -137,7 +138,8 @@ impl Snapshot {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
                 };
-                Ok(self.permit(&definition.server, target, grant, asked.principal, noting))
+                let server = asked.rules.way(&definition.server);
+                Ok(self.permit(server, target, grant, asked.principal, noting))
             }
             Err(refusal) => {
                 let denial = self.denial(refusal, Some(key), Some(Subject::Definition(candidate)));
@@ -196,7 +198,9 @@ impl Snapshot {
         };
         let mut noting = Noting::default();
         match judge(&asked.asker(circumstances), server, &mut noting) {
-            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal, noting)),
+            Ok((target, grant)) => {
+                Ok(self.permit(asked.rules.way(server), target, grant, asked.principal, noting))
+            }
             Err(refusal) => {
                 let denial = self.denial(refusal, Some(key), Some(Subject::Server(server)));
                 Err(Denial { shadow: noting.shadow.into(), ..denial })

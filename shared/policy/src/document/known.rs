@@ -4,7 +4,7 @@ use crate::resource::Kind;
 
 /// Kinds that are known and not built.
 pub(super) const KINDS: &[&str] =
-    &["Guardrail", "Detection", "Middleware", "AuditSink", "Secret", "RolloutPolicy", "IdentityProvider"];
+    &["Guardrail", "Detection", "Middleware", "AuditSink", "Secret", "IdentityProvider"];
 
 /// Fields that are known and not enforced. `[]` stands for any place in a list.
 pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
@@ -25,7 +25,8 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::ToolBundle | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
+        Kind::TierDefaults => &["spec.tools.approval"],
+        Kind::ToolBundle | Kind::RolloutPolicy | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 

@@ -255,6 +255,8 @@ impl Resource {
             Spec::TrustZone(spec) => json!(spec),
             Spec::Customer(spec) => json!(spec),
             Spec::Team(spec) => json!(spec),
+            Spec::RolloutPolicy(spec) => json!(spec),
+            Spec::TierDefaults(spec) => json!(spec),
             Spec::McpServer(spec) => json!(spec),
             Spec::ToolBundle(spec) => json!(spec),
             Spec::VirtualKey(spec) => json!(spec),

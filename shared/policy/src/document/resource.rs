@@ -101,6 +101,8 @@ pub(super) fn read(document: &Node) -> Result<Resource, Vec<Fault>> {
         Kind::TrustZone => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::TrustZone),
         Kind::Customer => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Customer),
         Kind::Team => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::Team),
+        Kind::RolloutPolicy => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::RolloutPolicy),
+        Kind::TierDefaults => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::TierDefaults),
         Kind::McpServer => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::McpServer),
         Kind::ToolBundle => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::ToolBundle),
         Kind::VirtualKey => part(&mut pruned, "spec", &removed, &mut faults).map(Spec::VirtualKey),

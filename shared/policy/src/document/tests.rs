@@ -42,6 +42,24 @@ spec:
     changedTools: quarantine
     overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas } ]
   limits: { timeout: 30s, maxRequestBytes: 1MiB, maxResponseBytes: 4MiB, concurrency: 64 }
+  rollout: { policy: careful }
+  sandbox: { transport: { streamableHttp: { url: "https://sandbox.example.com/mcp" } } }
+---
+apiVersion: portcullis/v1
+kind: RolloutPolicy
+metadata: { name: careful }
+spec:
+  sandbox: { checks: { window: 5m, minCalls: 20 } }
+  limited:
+    teams: [support-team]
+    keys: [support-bot]
+    percent: 10
+    checks: { window: 1h, minCalls: 100, maxErrorRate: 0.5%, maxDenials: 3, noDrift: true }
+---
+apiVersion: portcullis/v1
+kind: TierDefaults
+metadata: { name: gold }
+spec: { tools: { newTools: ignore }, limits: { timeout: 5s }, rollout: { policy: careful } }
 ---
 kind: TrustZone
 apiVersion: portcullis/v1
@@ -80,6 +98,7 @@ spec:
   zone: internal
   grants: [ { bundle: support }, { server: crm, allow: [a], except: [b], prompts: [c], resources: ["crm://*"] } ]
   expiresAt: "2027-01-01T00:00:00Z"
+  sandbox: true
 ---
 kind: Client
 apiVersion: portcullis/v1
@@ -132,7 +151,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn every_kind_reads_from_yaml_and_reads_back_from_its_json() {
     let found = read(SAMPLE).unwrap();
-    assert_eq!(found.len(), 15);
+    assert_eq!(found.len(), 17);
     for located in &found {
         let json = located.resource.to_json();
         assert_eq!(Resource::from_json(&json).unwrap(), located.resource);
@@ -163,9 +182,17 @@ fn what_is_not_written_has_the_defaults_of_the_contract() {
     assert_eq!(
         spec("McpServer", json!({ "transport": { "stdio": { "command": "x" } } })),
         json!({ "transport": { "stdio": { "command": "x", "instances": 1 } }, "hosting": "self", "environment": "prod",
-            "tier": "bronze", "zone": "default", "auth": { "none": {} },
-            "tools": { "newTools": "require-approval", "changedTools": "quarantine" },
-            "limits": { "timeout": "30s", "maxRequestBytes": "1MiB", "maxResponseBytes": "4MiB", "concurrency": 64 } })
+            "tier": "bronze", "zone": "default", "auth": { "none": {} } }),
+        "what a tier may give is kept as it was written: not at all"
+    );
+    let filled = json!({ "newTools": "require-approval", "changedTools": "quarantine" });
+    let earlier = json!({ "transport": { "stdio": { "command": "x" } }, "tools": filled,
+        "limits": { "timeout": "30s", "maxRequestBytes": "1MiB", "maxResponseBytes": "4MiB", "concurrency": 64 } });
+    assert_eq!(spec("McpServer", earlier)["tools"], filled, "what was stored with every field still reads");
+    assert_eq!(spec("TierDefaults", json!({})), json!({}));
+    assert_eq!(
+        spec("RolloutPolicy", json!({ "sandbox": {} })),
+        json!({ "sandbox": { "checks": { "window": "10m", "noDrift": true } } })
     );
     assert_eq!(spec("TrustZone", json!({})), json!({ "audit": "required" }));
     let principal = json!({ "kind": "human", "subject": "a" });

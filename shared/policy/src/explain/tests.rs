@@ -57,28 +57,28 @@ fn every_reason_is_explained_as_it_is_decided_with_the_step_that_failed() {
             all,
             "vault_open",
             Some(Reason::ZoneDenied),
-            "snapshot key endpoint request load name grant approval zone",
+            "snapshot key endpoint request load name grant approval stage zone",
         ),
         (
             "k",
             all,
             "github_secret_source",
             Some(Reason::ZoneDenied),
-            "snapshot key endpoint request load name grant approval zone",
+            "snapshot key endpoint request load name grant approval stage zone",
         ),
         (
             "k",
             all,
             "crm_find",
             None,
-            "snapshot key endpoint request load name grant approval zone client BEYOND",
+            "snapshot key endpoint request load name grant approval stage zone client BEYOND",
         ),
         (
             "k",
             support,
             "crm_find",
             None,
-            "snapshot key endpoint request load name grant bundle approval zone client BEYOND",
+            "snapshot key endpoint request load name grant bundle approval stage zone client BEYOND",
         ),
     ] {
         let explained = explain(&snapshot, &Question::tool(key, endpoint, tool, NOW));

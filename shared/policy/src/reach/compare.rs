@@ -272,10 +272,12 @@ struct Numbers {
 impl Pair<'_> {
     /// None where nothing differs.
     fn shift(&self, [old, new]: &[Side<'_>; 2], scope: &Scope, things: &mut Things) -> Option<Numbers> {
-        // Equal grants in the same zone, under the same rules for clients and the same policies, differ only by the servers that differ.
+        // Equal grants in the same zone that are let in alike, under the same rules for clients and the same policies, differ only by
+        // the servers that differ.
         let equal = self.old.zip(self.new.ok()).is_some_and(|(before, after)| {
             before.access.zone == after.access.zone
                 && before.access.grants == after.access.grants
+                && before.access.admitted == after.access.admitted
                 && before.holder.keyed == after.holder.keyed
                 && before.facts() == after.facts()
                 && scope.same_rules

@@ -1,15 +1,15 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compare::{Bounds, compare};
 use super::*;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::fixture::{
-    NOW, approved, bundle, client, compile as compiled, key, key_as, organisation, prompt, server, tool,
-    tool_as, with_keys, zone,
+    NOW, approved, bundle, client, compile as compiled, entry, key, key_as, organisation, prompt, server,
+    tool, tool_as, uid, with_keys, zone,
 };
 use crate::snapshot::Entry;
 use crate::view::EndpointRef;
@@ -214,6 +214,39 @@ fn names_are_bounded_and_counts_are_not() {
     assert_eq!((difference.states.len(), difference.more_states), (2, 48));
 }
 
+/// A server that is open for some.
+fn opened(name: &str, zone: &str, opening: &Value) -> Entry {
+    let mut body: Value = serde_json::from_slice(&server(name, zone, &[]).encode()).unwrap();
+    body["opening"] = opening.clone();
+    entry("server", &body)
+}
+
+#[test]
+fn a_stage_says_who_gains_and_who_loses_and_who_is_kept_out_by_it() {
+    let grants = json!([{ "server": "crm", "allow": ["find"] }]);
+    let keys =
+        [key("all", "internal", &grants), key_as("lab", "internal", &grants, &json!({ "sandbox": true }))];
+    let general = changed(&keys, vec![]);
+    let sandbox = changed(&keys, vec![opened("crm", "internal", &json!("sandbox"))]);
+    let limited = json!({ "limited": { "keys": ["all"] } });
+    let limited = changed(&keys, vec![opened("crm", "internal", &limited)]);
+    let lost = compare(&general, &sandbox, NOW, Bounds::SHORT);
+    assert_eq!(told(&lost), ["all: -crm/find tool_not_approved"]);
+    assert_eq!(lost.keys[0].losses[0].rule.as_ref().unwrap().to_string(), "McpServer/crm status.stage");
+    assert_eq!(told(&compare(&sandbox, &limited, NOW, Bounds::SHORT)), ["all: +crm/find"]);
+    // The same grants, and another way to ask for them.
+    let asks = key_as("all", "internal", &grants, &json!({ "sandbox": true }));
+    let asks = changed(&[asks, keys[1].clone()], vec![opened("crm", "internal", &json!("sandbox"))]);
+    assert_eq!(told(&compare(&sandbox, &asks, NOW, Bounds::SHORT)), ["all: +crm/find"]);
+
+    let reach = sandbox.who_can(DefinitionKind::Tool, "crm_find", NOW).unwrap();
+    assert_eq!(names(&reach.items), ["lab: server crm by VirtualKey/lab spec.grants[0]"]);
+    assert_eq!(names(&reach.denied), ["all: tool_not_approved by McpServer/crm status.stage"]);
+    let what = sandbox.what_can("all", NOW).unwrap();
+    assert_eq!((what.items.len(), what.denied[0].reason), (0, Some(Reason::ToolNotApproved)));
+    assert_eq!(what.denied[0].rule.to_string(), "McpServer/crm status.stage");
+}
+
 const ZONES: &[&str] = &["internal", "vendor", "island"];
 const SERVERS: &[&str] = &["crm", "github", "vault"];
 
@@ -223,8 +256,15 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let state = prop_oneof![
         4 => Just("approved"), 1 => Just("pending"), 1 => Just("quarantined"), 1 => Just("absent")
     ];
+    let opening = prop_oneof![
+        4 => Just(json!("general")), 1 => Just(json!("sandbox")), 1 => Just(json!("suspended")),
+        2 => (any::<bool>(), prop::sample::select(&[0, 30, 70][..])).prop_map(|(teams, percent)| {
+            let teams = if teams { json!(["pilots"]) } else { json!([]) };
+            json!({ "limited": { "teams": teams, "percent": percent } })
+        })
+    ];
     let servers = prop::collection::vec(
-        (prop::sample::select(ZONES), prop::collection::vec(state, tools.len()), any::<bool>()),
+        (prop::sample::select(ZONES), prop::collection::vec(state, tools.len()), any::<bool>(), opening),
         3,
     );
     let reach = prop::collection::vec(prop::sample::subsequence(ZONES, 0..=2), ZONES.len());
@@ -242,15 +282,25 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let keys = prop::collection::vec(
         prop::option::weighted(
             0.8,
-            (prop::sample::select(ZONES), prop::collection::vec(grant, 0..3), prop::bool::weighted(0.1)),
+            (
+                prop::sample::select(ZONES),
+                prop::collection::vec(grant, 0..3),
+                prop::bool::weighted(0.1),
+                prop::sample::select(vec![
+                    json!({}),
+                    json!({ "sandbox": true }),
+                    json!({ "team": "pilots" }),
+                ]),
+            ),
         ),
         4,
     );
     (servers, reach, bundles, keys).prop_map(move |(servers, reach, bundles, keys)| {
         let mut entries: Vec<Entry> =
             ZONES.iter().zip(&reach).map(|(name, from)| zone(name, from, &["*"])).collect();
-        for (name, (zone, states, prompts)) in SERVERS.iter().zip(servers) {
-            entries.push(server(name, zone, &[]));
+        entries.push(entry("team", &json!({ "uid": uid("pilots"), "name": "pilots" })));
+        for (name, (zone, states, prompts, opening)) in SERVERS.iter().zip(servers) {
+            entries.push(opened(name, zone, &opening));
             for (tool_name, state) in tools.iter().zip(states) {
                 match state {
                     "absent" => {}
@@ -270,8 +320,8 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
             entries.push(bundle(name, &json!(members)));
         }
         for (at, drawn) in keys.into_iter().enumerate() {
-            if let Some((zone, grants, revoked)) = drawn {
-                let more = json!({ "revoked": revoked });
+            if let Some((zone, grants, revoked, mut more)) = drawn {
+                more["revoked"] = json!(revoked);
                 entries.push(key_as(&format!("key-{at}"), zone, &json!(grants), &more));
             }
         }

@@ -25,6 +25,10 @@ pub struct VirtualKeySpec {
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it asks for the sandbox: servers at the stage `sandbox` let it in, and it reaches a server's sandbox where there
+    /// is one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandbox: bool,
 }
 
 /// Who calls.

@@ -12,8 +12,10 @@ pub mod name;
 pub mod network;
 pub mod quantity;
 pub mod role;
+pub mod rollout;
 pub mod server;
 pub mod tenant;
+pub mod tier;
 pub mod zone;
 
 use std::collections::BTreeMap;
@@ -29,11 +31,14 @@ pub use name::{BadName, Name, Uid};
 pub use network::{BadNetwork, Network};
 pub use quantity::{ByteSize, HumanDuration};
 pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
+pub use rollout::{Checks, LimitedStage, RolloutPolicySpec, SandboxStage, Share, Stage};
 pub use server::{
     Auth, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools, NoAuth, Owner,
-    Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
+    Rollout, Sandbox, Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, ToolSettings, Transport,
+    ValueFrom,
 };
 pub use tenant::{CustomerSpec, TeamSpec};
+pub use tier::{Effective, LimitSettings, Origin, Sourced, TierDefaultsSpec, TierTools};
 pub use zone::{AuditMode, TrustZoneSpec};
 
 /// The one `apiVersion`.
@@ -59,6 +64,10 @@ pub enum Kind {
     Customer,
     /// [`TeamSpec`]
     Team,
+    /// [`RolloutPolicySpec`]
+    RolloutPolicy,
+    /// [`TierDefaultsSpec`]
+    TierDefaults,
     /// [`McpServerSpec`]
     McpServer,
     /// [`ToolBundleSpec`]
@@ -83,6 +92,8 @@ impl Kind {
         Self::TrustZone,
         Self::Customer,
         Self::Team,
+        Self::RolloutPolicy,
+        Self::TierDefaults,
         Self::McpServer,
         Self::ToolBundle,
         Self::VirtualKey,
@@ -100,6 +111,8 @@ impl Kind {
             Self::TrustZone => "TrustZone",
             Self::Customer => "Customer",
             Self::Team => "Team",
+            Self::RolloutPolicy => "RolloutPolicy",
+            Self::TierDefaults => "TierDefaults",
             Self::McpServer => "McpServer",
             Self::ToolBundle => "ToolBundle",
             Self::VirtualKey => "VirtualKey",
@@ -118,6 +131,8 @@ impl Kind {
             Self::TrustZone => "zones",
             Self::Customer => "customers",
             Self::Team => "teams",
+            Self::RolloutPolicy => "rollouts",
+            Self::TierDefaults => "tiers",
             Self::McpServer => "servers",
             Self::ToolBundle => "bundles",
             Self::VirtualKey => "keys",
@@ -171,6 +186,10 @@ pub enum Spec {
     Customer(CustomerSpec),
     /// A team.
     Team(TeamSpec),
+    /// The stages of servers.
+    RolloutPolicy(RolloutPolicySpec),
+    /// What the servers of a tier have.
+    TierDefaults(TierDefaultsSpec),
     /// An upstream server.
     McpServer(Box<McpServerSpec>),
     /// A virtual server.
@@ -197,6 +216,8 @@ impl Spec {
             Self::TrustZone(_) => Kind::TrustZone,
             Self::Customer(_) => Kind::Customer,
             Self::Team(_) => Kind::Team,
+            Self::RolloutPolicy(_) => Kind::RolloutPolicy,
+            Self::TierDefaults(_) => Kind::TierDefaults,
             Self::McpServer(_) => Kind::McpServer,
             Self::ToolBundle(_) => Kind::ToolBundle,
             Self::VirtualKey(_) => Kind::VirtualKey,

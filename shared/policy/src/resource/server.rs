@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::tier::LimitSettings;
 use super::{ByteSize, HumanDuration, Name};
 
 /// The spec of an `McpServer`.
@@ -22,7 +23,7 @@ pub struct McpServerSpec {
     /// Descriptive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Descriptive.
+    /// Which `TierDefaults` give what is left out here.
     #[serde(default)]
     pub tier: Tier,
     /// The trust zone of its tools.
@@ -34,12 +35,37 @@ pub struct McpServerSpec {
     /// What Portcullis presents to it.
     #[serde(default)]
     pub auth: Auth,
-    /// How new and changed definitions are treated.
+    /// How new and changed definitions are treated, as far as it is said here: see [`super::tier::Effective`].
+    #[serde(default, skip_serializing_if = "ToolSettings::is_empty")]
+    pub tools: ToolSettings,
+    /// Bounds on each call, as far as they are given here.
+    #[serde(default, skip_serializing_if = "LimitSettings::is_empty")]
+    pub limits: LimitSettings,
+    /// The stages that it goes through before everybody may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Another way in, for keys with `sandbox: true`; they never take the ordinary one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The stages that a server goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// The name of a `RolloutPolicy`.
+    pub policy: Name,
+}
+
+/// A server's twin that works on synthetic data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// How to reach it; exactly one. The server's `hosting` holds for it too.
+    pub transport: Transport,
+    /// What is presented to it. The server's own credential never is.
     #[serde(default)]
-    pub tools: ToolRules,
-    /// Bounds on each call.
-    #[serde(default)]
-    pub limits: Limits,
+    pub auth: Auth,
 }
 
 /// The built-in zone.
@@ -132,7 +158,7 @@ impl Environment {
     }
 }
 
-/// Descriptive.
+/// How much a server matters; `TierDefaults` say what that means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -144,7 +170,10 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// As documents spell it.
+    /// Every tier.
+    pub const ALL: &[Self] = &[Self::Gold, Self::Silver, Self::Bronze];
+
+    /// The tier as documents spell it: the name of its `TierDefaults`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -206,18 +235,37 @@ pub struct ValueFrom {
     pub secret: Name,
 }
 
-/// How a server's definitions are treated.
+/// How a server's definitions are treated, as far as the server says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ToolRules {
+pub struct ToolSettings {
     /// Definitions that nobody saw before.
-    #[serde(default)]
-    pub new_tools: NewTools,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_tools: Option<NewTools>,
     /// Definitions that no longer match their pin.
-    #[serde(default)]
-    pub changed_tools: ChangedTools,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_tools: Option<ChangedTools>,
     /// What is said of single tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<ToolOverride>,
+}
+
+impl ToolSettings {
+    /// Whether the server says nothing of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a server's definitions are treated: what holds after its tier was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolRules {
+    /// Definitions that nobody saw before.
+    pub new_tools: NewTools,
+    /// Definitions that no longer match their pin.
+    pub changed_tools: ChangedTools,
+    /// What is said of single tools.
     pub overrides: Vec<ToolOverride>,
 }
 

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::circumstances::Era;
 use crate::resource::{
     AccessPolicySpec, AuditMode, Auth, BundleMember, ClientSpec, Environment, Grant, Hosting, Limits, Name,
-    Network, PrincipalSpec, Tier, Transport, Uid,
+    Network, PrincipalSpec, Sandbox, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -158,6 +158,47 @@ pub struct ServerEntry {
     /// What the prober found of its protocol; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedProtocol>,
+    /// For whom it is open so far.
+    #[serde(default, skip_serializing_if = "Opening::is_general")]
+    pub opening: Opening,
+    /// The way in for keys that ask for the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// For whom a server is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Opening {
+    /// For every key whose grants name it.
+    #[default]
+    General,
+    /// For keys that ask for the sandbox.
+    Sandbox,
+    /// For these beside them.
+    Limited {
+        /// Keys of these teams.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        teams: Vec<Name>,
+        /// The keys of these names.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<Name>,
+        /// So many of a hundred principals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percent: Option<u8>,
+    },
+    /// For nobody, until somebody resumes it.
+    Suspended,
+    /// For nobody, for good.
+    Retired,
+}
+
+impl Opening {
+    /// Whether every key whose grants name it may use it.
+    #[must_use]
+    pub const fn is_general(&self) -> bool {
+        matches!(self, Self::General)
+    }
 }
 
 /// What a server says of itself, as approved. A model may read it.
@@ -263,6 +304,9 @@ pub struct KeyEntry {
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it asks for the sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandbox: bool,
 }
 
 /// A rule for AI applications.

@@ -249,6 +249,13 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "known but not enforced",
         ),
         (
+            document("TierDefaults", "  tools: { approval: per-call }"),
+            5,
+            "TierDefaults/x",
+            "spec.tools.approval",
+            "known but not enforced",
+        ),
+        (
             document("TrustZone", "  servedBy: []"),
             5,
             "TrustZone/x",
