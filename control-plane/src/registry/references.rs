@@ -21,7 +21,9 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
         Spec::Team(team) => team.customer.iter().map(|name| to(Kind::Customer, name)).collect(),
         Spec::McpServer(server) => vec![to(Kind::TrustZone, &server.zone)],
         Spec::ToolBundle(bundle) => {
-            bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server)).collect()
+            let servers = bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server));
+            let teams = bundle.members.teams.iter().map(|team| to(Kind::Team, team));
+            servers.chain(teams).collect()
         }
         Spec::VirtualKey(key) => {
             let mut references = vec![to(Kind::TrustZone, &key.zone)];

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bundles::{Offered, bundles, memberships};
 use super::definitions::definitions;
 use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
-use crate::access::{Bundle, read_members};
 use crate::resource::{AuditMode, Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
@@ -61,9 +61,18 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &mut notes);
-    let bundles = bundles(sorted.bundles, &servers, &mut notes);
+    let offered = Offered { offers: &offers, tools: &tools };
+    let bundles = bundles(sorted.bundles, &teams, &servers, &offered, &mut notes);
+    let of_teams = memberships(&bundles);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
-    let known = Known { zones: &zones, teams: &teams, servers: &servers, bundles: &bundles, mark: &mark };
+    let known = Known {
+        zones: &zones,
+        teams: &teams,
+        servers: &servers,
+        bundles: &bundles,
+        of_teams: &of_teams,
+        mark: &mark,
+    };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
     if !notes.errors.is_empty() {
         return Err(notes.into_errors());
@@ -204,27 +213,4 @@ fn servers(
         }
     }
     servers
-}
-
-fn bundles(
-    entries: Vec<BundleEntry>,
-    servers: &HashMap<Name, Arc<Server>>,
-    notes: &mut Notes,
-) -> HashMap<Name, Arc<Bundle>> {
-    let mut bundles: HashMap<Name, Arc<Bundle>> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        for (at, member) in entry.tools.iter().enumerate() {
-            if !servers.contains_key(&member.server) {
-                let from = format!("ToolBundle/{}", entry.name);
-                notes.dangling(from, format!("tools[{at}].server"), "McpServer", &member.server);
-            }
-        }
-        let uid_of = |name: &Name| servers.get(name).map(|server| server.uid());
-        let members = read_members(&entry.tools, uid_of);
-        let uid = entry.uid.to_string();
-        if let Some(other) = bundles.insert(entry.name.clone(), Arc::new(Bundle { entry, members })) {
-            notes.duplicate("bundle names", &other.entry.name, other.entry.uid.to_string(), uid);
-        }
-    }
-    bundles
 }

@@ -120,7 +120,7 @@ impl Snapshot {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
                 };
-                Ok(self.permit(&definition.server, target, grant, asked.principal))
+                Ok(self.permit(&definition.server, target, asked.rules.ground(grant), asked.principal))
             }
             Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Definition(candidate)))),
         }
@@ -175,7 +175,9 @@ impl Snapshot {
             return Err(self.denial((Reason::ToolUnknown, Ground::Closed), Some(key), None));
         };
         match judge(asked.rules, asked.place(), server) {
-            Ok((target, grant)) => Ok(self.permit(server, target, grant, asked.principal)),
+            Ok((target, grant)) => {
+                Ok(self.permit(server, target, asked.rules.ground(grant), asked.principal))
+            }
             Err(refusal) => Err(self.denial(refusal, Some(key), Some(Subject::Server(server)))),
         }
     }
@@ -205,8 +207,14 @@ impl Snapshot {
         self.denial((Reason::Unauthenticated, Ground::Closed), None, None)
     }
 
-    fn permit(&self, server: &Arc<Server>, target: Target, grant: u32, principal: &Arc<Principal>) -> Permit {
-        let rule = Ground::Grant(grant).rule(&principal.key_name);
+    fn permit(
+        &self,
+        server: &Arc<Server>,
+        target: Target,
+        ground: Ground<'_>,
+        principal: &Arc<Principal>,
+    ) -> Permit {
+        let rule = ground.rule(&principal.key_name);
         Permit::new(Arc::clone(server), target, rule, self.version(), Arc::clone(principal))
     }
 
@@ -265,17 +273,36 @@ pub(crate) fn resolve<'a>(
     steps: &mut impl Steps,
 ) -> Result<&'a Candidate, Refusal<'a>> {
     let found = match place {
-        Place::All | Place::Bundle(_) => snapshot.exposed(kind, name),
+        Place::All => snapshot.exposed(kind, name),
+        Place::Bundle(bundle) => {
+            let hidden = |candidate: &&Candidate| bundle.alias(candidate).is_some();
+            let own = bundle.aliased(kind, name);
+            own.or_else(|| snapshot.exposed(kind, name).filter(|candidate| !hidden(candidate)))
+        }
         Place::Server(offer) => offer.find(kind, name),
     };
     let Some(candidate) = found else {
-        steps.step(Step::Name, false, Ground::Closed, || format!("no {} has this name here", kind.as_str()));
+        steps.step(Step::Name, false, Ground::Closed, || unknown(snapshot, place, kind, name));
         return Err((Reason::ToolUnknown, Ground::Closed));
     };
     steps.step(Step::Name, true, Ground::Approval(candidate), || {
         format!("{} {} of {}", kind.as_str(), candidate.name, candidate.server.name())
     });
     Ok(candidate)
+}
+
+/// Why nothing has a name: for a person, never for the caller.
+fn unknown(snapshot: &Snapshot, place: &Place, kind: DefinitionKind, name: &str) -> String {
+    let renamed = match place {
+        Place::Bundle(bundle) => snapshot
+            .exposed(kind, name)
+            .and_then(|candidate| bundle.alias(candidate).map(|alias| (alias, &bundle.entry.name))),
+        Place::All | Place::Server(_) => None,
+    };
+    match renamed {
+        Some((alias, bundle)) => format!("ToolBundle/{bundle} calls this {} {alias}", kind.as_str()),
+        None => format!("no {} has this name here", kind.as_str()),
+    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
+        Kind::ToolBundle => &["spec.members.groups"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::TrustZone | Kind::ToolBundle | Kind::Role | Kind::RoleBinding => &[],
+        Kind::TrustZone | Kind::Role | Kind::RoleBinding => &[],
     }
 }
 

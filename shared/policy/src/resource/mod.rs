@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use approval_rule::{ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
-pub use bundle::{BundleMember, ToolBundleSpec};
+pub use bundle::{BundleMember, BundleMembership, ToolBundleSpec, ToolRewrite};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
 pub use name::{BadName, Name, Uid};
 pub use quantity::{ByteSize, HumanDuration};

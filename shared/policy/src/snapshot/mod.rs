@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::resource::{
-    AuditMode, Auth, BundleMember, Environment, Grant, Hosting, Limits, Name, PrincipalSpec, Tier, Transport,
-    Uid,
+    AuditMode, Auth, BundleMember, BundleMembership, Environment, Grant, Hosting, Limits, Name,
+    PrincipalSpec, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -197,8 +197,11 @@ pub struct BundleEntry {
     pub uid: Uid,
     /// Name.
     pub name: Name,
-    /// Its members.
+    /// What it holds.
     pub tools: Vec<BundleMember>,
+    /// Who has it without a grant that names it.
+    #[serde(default, skip_serializing_if = "BundleMembership::is_empty")]
+    pub members: BundleMembership,
 }
 
 /// A virtual key.
