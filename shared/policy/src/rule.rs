@@ -36,6 +36,8 @@ pub enum RulePath {
     Grant(u32),
     /// `spec.tools[N]`
     Member(u32),
+    /// `spec.members.teams[N]`
+    Team(u32),
     /// The state of the approval of a tool or prompt: `tools/NAME`, `prompts/NAME`.
     Approval(DefinitionKind, Arc<str>),
 }
@@ -100,6 +102,7 @@ impl fmt::Display for RulePath {
             Self::Field(field) => f.write_str(field),
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),
+            Self::Team(at) => write!(f, "spec.members.teams[{at}]"),
             Self::Approval(kind, name) => write!(f, "{}s/{name}", kind.as_str()),
         }
     }

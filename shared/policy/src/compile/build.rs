@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::bundles::{Offered, bundles, memberships};
 use super::clients::clients;
 use super::conditions::conditions;
 use super::definitions::{definitions, hosted_where_it_may_be};
@@ -10,7 +11,6 @@ use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
-use crate::access::{Bundle, read_members};
 use crate::resource::{Kind, Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
@@ -71,7 +71,9 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
-    let bundles = bundles(sorted.bundles, &servers, &mut notes);
+    let offered = Offered { offers: &offers, tools: &tools };
+    let bundles = bundles(sorted.bundles, &teams, &servers, &offered, &mut notes);
+    let of_teams = memberships(&bundles);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
     let (clients, keyed) = clients(sorted.clients, &zones, &servers, &mut notes);
     let known = Known {
@@ -80,6 +82,7 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
         servers: &servers,
         bundles: &bundles,
         keyed: &keyed,
+        of_teams: &of_teams,
         mark: &mark,
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
@@ -233,27 +236,4 @@ fn servers(
         }
     }
     servers
-}
-
-fn bundles(
-    entries: Vec<BundleEntry>,
-    servers: &HashMap<Name, Arc<Server>>,
-    notes: &mut Notes,
-) -> HashMap<Name, Arc<Bundle>> {
-    let mut bundles: HashMap<Name, Arc<Bundle>> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        for (at, member) in entry.tools.iter().enumerate() {
-            if !servers.contains_key(&member.server) {
-                let from = format!("ToolBundle/{}", entry.name);
-                notes.dangling(from, format!("tools[{at}].server"), "McpServer", &member.server);
-            }
-        }
-        let uid_of = |name: &Name| servers.get(name).map(|server| server.uid());
-        let members = read_members(&entry.tools, uid_of);
-        let uid = entry.uid.to_string();
-        if let Some(other) = bundles.insert(entry.name.clone(), Arc::new(Bundle { entry, members })) {
-            notes.duplicate("bundle names", &other.entry.name, other.entry.uid.to_string(), uid);
-        }
-    }
-    bundles
 }

@@ -8,7 +8,8 @@ use portcullis_seal::Fingerprint;
 use super::clients::Keyed;
 use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
-use crate::access::{Access, Bundle};
+use crate::access::{Access, Membership};
+use crate::bundle::Bundle;
 use crate::resource::{Grant, Name};
 use crate::snapshot::KeyEntry;
 
@@ -19,6 +20,7 @@ pub(super) struct Known<'a> {
     pub(super) servers: &'a HashMap<Name, Arc<Server>>,
     pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
     pub(super) keyed: &'a Keyed,
+    pub(super) of_teams: &'a HashMap<Name, Arc<[Membership]>>,
     pub(super) mark: &'a Arc<SnapshotMark>,
 }
 
@@ -29,13 +31,17 @@ type ByKeyName = HashMap<Name, Arc<Principal>>;
 pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
-    let mut shared: HashMap<(Name, Vec<Grant>), Arc<Access>> = HashMap::new();
+    let mut shared: HashMap<(Name, Vec<Grant>, Arc<[Membership]>), Arc<Access>> = HashMap::new();
+    let none: Arc<[Membership]> = Arc::from([]);
     for entry in entries {
         check_key(&entry, known, notes);
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
-        let access = shared
-            .entry((entry.zone, entry.grants))
-            .or_insert_with_key(|(zone, grants)| Arc::new(Access::new(zone.clone(), grants.clone())));
+        let memberships = entry.team.as_ref().and_then(|team| known.of_teams.get(team)).unwrap_or(&none);
+        let access = shared.entry((entry.zone, entry.grants, Arc::clone(memberships))).or_insert_with_key(
+            |(zone, grants, memberships)| {
+                Arc::new(Access::new(zone.clone(), grants.clone(), Arc::clone(memberships)))
+            },
+        );
         let expires = entry.expires_at.as_ref().map(unix_ms);
         let client_rules = known.keyed.of(&entry.name, &entry.labels);
         let subject: Arc<str> = entry.principal.subject.as_str().into();

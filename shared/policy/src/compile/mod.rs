@@ -5,6 +5,7 @@
 //! reported, and denied when it is asked for.
 
 mod build;
+mod bundles;
 mod clients;
 mod conditions;
 mod definitions;
@@ -23,7 +24,7 @@ pub use error::CompileError;
 pub use header_params::{HeaderParam, ParamKind};
 pub use model::{Definition, Principal, Prompt, Server, Tool, Zone};
 
-use crate::access::Bundle;
+use crate::bundle::Bundle;
 use crate::resource::{Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};

@@ -25,7 +25,8 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ApprovalRule => &["spec.autoApprove.risk"],
-        Kind::ToolBundle | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
+        Kind::ToolBundle => &["spec.members.groups"],
+        Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 

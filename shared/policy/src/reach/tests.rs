@@ -8,8 +8,8 @@ use super::*;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::fixture::{
-    NOW, approved, bundle, client, compile as compiled, key, key_as, organisation, prompt, server, tool,
-    tool_as, with_keys, zone,
+    NOW, approved, client, compile as compiled, entry, key, key_as, organisation, prompt, server, tool,
+    tool_as, uid, with_keys, zone,
 };
 use crate::snapshot::Entry;
 use crate::view::EndpointRef;
@@ -216,6 +216,7 @@ fn names_are_bounded_and_counts_are_not() {
 
 const ZONES: &[&str] = &["internal", "vendor", "island"];
 const SERVERS: &[&str] = &["crm", "github", "vault"];
+const TEAMS: &[&str] = &["support", "sales"];
 
 /// An organisation of a few servers, zones, bundles and keys, drawn at random.
 fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
@@ -231,7 +232,11 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let pattern = prop::sample::select(&["*", "find", "re*", "search", "open", "?pen"][..]);
     let patterns = move || prop::collection::vec(pattern.clone(), 0..3);
     let member = (prop::sample::select(SERVERS), patterns(), patterns());
-    let bundles = prop::collection::vec(prop::collection::vec(member.clone(), 0..3), 2);
+    let held = (member.clone(), any::<bool>(), any::<bool>());
+    let bundles = prop::collection::vec(
+        (prop::collection::vec(held, 0..3), prop::sample::subsequence(TEAMS, 0..=2)),
+        2,
+    );
     let grant = prop_oneof![
         prop::sample::select(&["first", "second"][..]).prop_map(|name| json!({ "bundle": name })),
         (member, any::<bool>()).prop_map(|((name, allow, except), more)| {
@@ -242,7 +247,12 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let keys = prop::collection::vec(
         prop::option::weighted(
             0.8,
-            (prop::sample::select(ZONES), prop::collection::vec(grant, 0..3), prop::bool::weighted(0.1)),
+            (
+                prop::sample::select(ZONES),
+                prop::collection::vec(grant, 0..3),
+                prop::bool::weighted(0.1),
+                prop::option::of(prop::sample::select(TEAMS)),
+            ),
         ),
         4,
     );
@@ -262,16 +272,31 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
                 entries.push(prompt(name, "greet"));
             }
         }
-        for (name, members) in ["first", "second"].iter().zip(bundles) {
+        entries.extend(TEAMS.iter().map(|name| entry("team", &json!({ "uid": uid(name), "name": name }))));
+        for (name, (members, teams)) in ["first", "second"].iter().zip(bundles) {
+            let mut renamed = false;
             let members: Vec<_> = members
                 .into_iter()
-                .map(|(server, allow, except)| json!({ "server": server, "allow": allow, "except": except }))
+                .map(|((server, allow, except), more, alias)| {
+                    let alias = alias && !std::mem::replace(&mut renamed, true);
+                    let rewrite =
+                        if alias { json!([{ "name": "find", "alias": "look-up" }]) } else { json!([]) };
+                    let more = if more { json!(["*"]) } else { json!([]) };
+                    json!({
+                        "server": server, "allow": allow, "except": except, "prompts": more, "resources": more,
+                        "rewrite": rewrite
+                    })
+                })
                 .collect();
-            entries.push(bundle(name, &json!(members)));
+            let members = json!({ "uid": uid(name), "name": name, "tools": members, "members": { "teams": teams } });
+            entries.push(entry("bundle", &members));
         }
         for (at, drawn) in keys.into_iter().enumerate() {
-            if let Some((zone, grants, revoked)) = drawn {
-                let more = json!({ "revoked": revoked });
+            if let Some((zone, grants, revoked, team)) = drawn {
+                let mut more = json!({ "revoked": revoked });
+                if let Some(team) = team {
+                    more["team"] = json!(team);
+                }
                 entries.push(key_as(&format!("key-{at}"), zone, &json!(grants), &more));
             }
         }
@@ -342,6 +367,25 @@ proptest! {
             let key = &principal.key_name;
             let reach = snapshot.what_can(key.as_str(), NOW).unwrap();
             by_key.extend(reach.items.iter().map(|one| format!("{key} {}/{}", one.thing.server, one.thing.name)));
+            // At each endpoint it is found under the name that is told, and at no other bundle under any.
+            for one in &reach.items {
+                for bundle in ["first", "second"] {
+                    let path = format!("/bundles/{bundle}/mcp");
+                    let told = one.endpoints.get(&path);
+                    let Ok(view) = snapshot.endpoint(principal, EndpointRef::Bundle(bundle)) else {
+                        prop_assert_eq!(told, None);
+                        continue;
+                    };
+                    let server = &one.thing.server;
+                    let mut listed = view.tools().iter().map(|found| (&found.name, &found.tool));
+                    let found = match one.thing.kind {
+                        ReachKind::Tool => listed.find(|(_, tool)| tool.server.name() == server && tool.name == one.thing.name).map(|(name, _)| name.clone()),
+                        ReachKind::Prompt => view.prompts().iter().find(|found| found.prompt.server.name() == server).map(|found| found.name.clone()),
+                        ReachKind::Resources => view.resource_patterns(server.as_str()).iter().any(|pattern| pattern.as_str() == &*one.thing.name).then(|| one.thing.name.clone()),
+                    };
+                    prop_assert_eq!(told, found.as_ref(), "{:?} at {}", one.thing, path);
+                }
+            }
         }
         prop_assert_eq!(&by_key, &permitted);
         let mut by_tool = BTreeSet::new();

@@ -4,7 +4,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{NOW, compile, key, organisation, server, tool, uid, with_keys};
+use crate::fixture::{NOW, compile, entry, key, key_as, organisation, server, tool, uid, with_keys};
 
 fn call(key: &str, name: &str, denied: Option<Reason>) -> RecordedCall {
     RecordedCall {
@@ -87,6 +87,39 @@ fn a_key_of_the_same_name_is_another_one_and_endpoints_are_read_as_recorded() {
     );
     assert_eq!(of(&|call| call.kind = RecordedKind::Prompt), "tool_unknown");
     assert_eq!(of(&|call| call.kind = RecordedKind::Resource), "tool_not_granted");
+}
+
+#[test]
+fn calls_at_a_bundle_are_decided_by_its_names_and_by_who_has_it() {
+    let of = |alias: &str, teams: &[&str]| {
+        let tools =
+            json!([{ "server": "crm", "allow": ["find"], "rewrite": [{ "name": "find", "alias": alias }] }]);
+        let desk =
+            json!({ "uid": uid("desk"), "name": "desk", "tools": tools, "members": { "teams": teams } });
+        let keys = vec![
+            entry("bundle", &desk),
+            key_as("a", "internal", &json!([]), &json!({ "team": "support-team" })),
+            key("b", "internal", &json!([{ "bundle": "desk" }])),
+        ];
+        Arc::new(with_keys(keys))
+    };
+    let at_desk = |key, name| {
+        let mut one = call(key, name, None);
+        one.endpoint = "/bundles/desk/mcp".to_owned();
+        one
+    };
+    for (after, expected) in [
+        (of("look-up", &["support-team"]), ["permit", "permit", "tool_unknown"]),
+        (of("look-up", &[]), ["unknown_endpoint", "permit", "tool_unknown"]),
+        (of("search", &["support-team"]), ["tool_unknown", "tool_unknown", "tool_unknown"]),
+    ] {
+        let calls = [at_desk("a", "look-up"), at_desk("b", "look-up"), at_desk("b", "crm_find")];
+        let outcomes = calls.map(|call| match after.decide_again(&call) {
+            Again::Permit => "permit",
+            Again::Deny(reason, _) => reason.code(),
+        });
+        assert_eq!(outcomes, expected);
+    }
 }
 
 /// `cargo test -p portcullis-policy --release a_hundred_thousand -- --ignored --nocapture` prints the figure.

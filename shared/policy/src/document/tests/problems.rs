@@ -276,6 +276,13 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "spec.callerNetworks[0]",
             "write 10.0.0.0/8",
         ),
+        (
+            document("ToolBundle", "  members: { teams: [a], groups: [b] }"),
+            5,
+            "ToolBundle/x",
+            "spec.members.groups",
+            "known but not enforced",
+        ),
         (document("Customer", "  budgets: []"), 5, "Customer/x", "spec.budgets", "known but not enforced"),
         (document("Team", "  rateLimits: []"), 5, "Team/x", "spec.rateLimits", "known but not enforced"),
         (key("  budgets: []"), 6, "VirtualKey/x", "spec.budgets", "known but not enforced"),
