@@ -124,6 +124,7 @@ spec:
   approvers: [ { role: approver }, { identity: ada@example.com } ]
   required: 2
   expiresAfter: 7d
+  autoApprove: { risk: info, readOnlyHint: true }
 "#;
 
 fn read(text: &str) -> Result<Vec<Located>, Vec<Problem>> {

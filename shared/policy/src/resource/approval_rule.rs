@@ -163,10 +163,26 @@ impl std::fmt::Display for Approver {
     }
 }
 
-/// What needs no person. All conditions that are given must hold; with none nothing is approved by itself.
+/// What needs no person. All conditions that are given must hold; at least one is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AutoApprove {
     /// The definition's annotations say `readOnlyHint: true`, and not `destructiveHint: true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_hint: bool,
+    /// The review found nothing worse than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<AcceptedRisk>,
+}
+
+/// The worst that a review may find in what needs no person. What it rates `high` needs one, whatever a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceptedRisk {
+    /// Nothing at all.
+    None,
+    /// What is worth knowing, and honest definitions have too.
+    Info,
+    /// What a person should have looked at.
+    Warn,
 }

@@ -283,6 +283,13 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "spec.members.groups",
             "known but not enforced",
         ),
+        (
+            document("ApprovalRule", "  approvers: [ { role: approver } ]\n  autoApprove: { risk: high }"),
+            6,
+            "ApprovalRule/x",
+            "spec.autoApprove.risk",
+            "warn",
+        ),
         (document("Customer", "  budgets: []"), 5, "Customer/x", "spec.budgets", "known but not enforced"),
         (document("Team", "  rateLimits: []"), 5, "Team/x", "spec.rateLimits", "known but not enforced"),
         (key("  budgets: []"), 6, "VirtualKey/x", "spec.budgets", "known but not enforced"),
