@@ -98,22 +98,30 @@ pub enum ChangeClass {
     Identity,
     /// Every change of an apply that is listed below.
     Proposal,
-    /// A server moves to another zone.
+    /// A server, or a single tool of it, moves to another zone.
     ZoneMapping,
-    /// A zone is reachable from more zones, allows more data classes, or asks less of audit.
+    /// A zone is reachable from more zones or networks, allows more data classes, eras or hosting, or asks less of audit.
     ZoneOpening,
     /// A limit of what a server may be sent or may answer is raised.
     ExposureLimits,
     /// A server's new or changed tools need less approval than before.
     ApprovalMode,
+    /// An `AccessPolicy` that is enforced says something else, only records, or goes.
+    PolicyLoosening,
     /// A `Role`, `RoleBinding` or `ApprovalRule` comes, changes or goes.
     Access,
 }
 
 impl ChangeClass {
     /// Every kind of change of an apply.
-    pub const PROPOSALS: &[Self] =
-        &[Self::ZoneMapping, Self::ZoneOpening, Self::ExposureLimits, Self::ApprovalMode, Self::Access];
+    pub const PROPOSALS: &[Self] = &[
+        Self::ZoneMapping,
+        Self::ZoneOpening,
+        Self::ExposureLimits,
+        Self::ApprovalMode,
+        Self::PolicyLoosening,
+        Self::Access,
+    ];
 
     /// As documents spell it.
     #[must_use]
@@ -127,6 +135,7 @@ impl ChangeClass {
             Self::ZoneOpening => "zone-opening",
             Self::ExposureLimits => "exposure-limits",
             Self::ApprovalMode => "approval-mode",
+            Self::PolicyLoosening => "policy-loosening",
             Self::Access => "access",
         }
     }
