@@ -9,7 +9,7 @@ use crate::resource::{Kind, Name};
 
 /// The rule that decided. Prints as `VirtualKey/support-bot spec.grants[0]`, or `Default closed` where no resource decided.
 /// Cheap to make and to clone: it is made for every call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The kind of the resource; `None` for what Portcullis does by default.
     pub kind: Option<Kind>,
@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 /// A place in a resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RulePath {
     /// Nothing is allowed that no rule names.
     Closed,

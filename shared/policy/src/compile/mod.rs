@@ -146,6 +146,20 @@ impl Snapshot {
         names.get(name).map(|found| &**found)
     }
 
+    /// Whether both ask the same of a call's circumstances and arguments: by the networks and eras of zones, by `Client`s and
+    /// by policies.
+    pub(crate) fn asks_like(&self, other: &Self) -> bool {
+        let zones = |one: &Self, other: &Self| {
+            one.zones
+                .iter()
+                .all(|(name, zone)| other.zones.get(name).is_some_and(|other| zone.entry == other.entry))
+        };
+        self.standpoints.clients == other.standpoints.clients
+            && self.standpoints.conditions.same(&other.standpoints.conditions)
+            && self.zones.len() == other.zones.len()
+            && zones(self, other)
+    }
+
     pub(crate) fn principal_by_hash(&self, hash: &Fingerprint) -> Option<&Arc<Principal>> {
         self.by_hash.get(hash)
     }
