@@ -1,4 +1,5 @@
 //! Bundles as clients meet them: their own names and words, prompts and resources, in every pairing of eras.
+#![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
 mod common;
 

@@ -35,9 +35,12 @@ pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
     pub(super) catalog: &'a Catalog,
     pub(super) now_unix_ms: u64,
-    /// By team: the bundles that name it, and the places where they do. Read when the first key is looked at.
-    of_teams: OnceCell<BTreeMap<String, Vec<(Arc<str>, usize)>>>,
+    /// Read when the first key is looked at.
+    of_teams: OnceCell<OfTeams>,
 }
+
+/// By team: the bundles that name it, and the places where they do.
+type OfTeams = BTreeMap<String, Vec<(Arc<str>, usize)>>;
 
 impl<'a> Facts<'a> {
     pub(super) const fn new(state: &'a State, catalog: &'a Catalog, now_unix_ms: u64) -> Self {
@@ -119,9 +122,9 @@ impl Facts<'_> {
     }
 
     /// What bundles name which team.
-    fn of_teams(&self) -> &BTreeMap<String, Vec<(Arc<str>, usize)>> {
+    fn of_teams(&self) -> &OfTeams {
         self.of_teams.get_or_init(|| {
-            let mut by_team: BTreeMap<String, Vec<(Arc<str>, usize)>> = BTreeMap::new();
+            let mut by_team = OfTeams::new();
             for object in self.state.list(Kind::ToolBundle.as_str()) {
                 let teams = object.body.pointer("/spec/members/teams").and_then(Value::as_array);
                 for (at, team) in teams.into_iter().flatten().enumerate() {

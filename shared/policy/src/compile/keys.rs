@@ -24,6 +24,8 @@ pub(super) struct Known<'a> {
     pub(super) mark: &'a Arc<SnapshotMark>,
 }
 
+/// What keys share their access by: zone, grants, and the bundles of the team.
+type Reach = (Name, Vec<Grant>, Arc<[Membership]>);
 type ByHash = HashMap<Fingerprint, Arc<Principal>>;
 type ByKeyName = HashMap<Name, Arc<Principal>>;
 
@@ -31,7 +33,7 @@ type ByKeyName = HashMap<Name, Arc<Principal>>;
 pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
-    let mut shared: HashMap<(Name, Vec<Grant>, Arc<[Membership]>), Arc<Access>> = HashMap::new();
+    let mut shared: HashMap<Reach, Arc<Access>> = HashMap::new();
     let none: Arc<[Membership]> = Arc::from([]);
     for entry in entries {
         check_key(&entry, known, notes);
