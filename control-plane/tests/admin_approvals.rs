@@ -166,3 +166,80 @@ async fn a_reported_tool_waits_is_approved_and_is_callable_at_once() {
     let told = admin_support::told(&plane.history("", "").await[0].changes);
     assert_eq!(told, ["McpServer/crm: deleted"], "at version {version}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewrite_whose_tool_was_approved_anew_stays_and_a_warning_says_so() {
+    let server = "apiVersion: portcullis/v1\nkind: McpServer\nmetadata: { name: desk }\nspec:\n  transport: { streamableHttp: { url: \"http://127.0.0.1:9/mcp\" } }\n  tools: { newTools: approve, changedTools: approve }\n";
+    let team = "---\napiVersion: portcullis/v1\nkind: Team\nmetadata: { name: helpers }\nspec: {}\n";
+    let key = "---\napiVersion: portcullis/v1\nkind: VirtualKey\nmetadata: { name: helper }\nspec: { principal: { kind: agent, subject: helper }, team: helpers }\n";
+    let bundle = |words: &str| {
+        format!(
+            "---\napiVersion: portcullis/v1\nkind: ToolBundle\nmetadata: {{ name: words }}\nspec:\n  members: {{ teams: [helpers] }}\n  tools:\n    - {{ server: desk, allow: [\"*\"], rewrite: [ {{ name: lookup, alias: find, description: \"{words}\" }} ] }}\n"
+        )
+    };
+    let plane = ControlPlane::start().await;
+    let applied = plane.apply(&format!("{server}{team}{key}")).await;
+    let uid = plane.get("servers", "desk").await.uid;
+    let mut fake = Fake::attach(&plane).await;
+    fake.hear_snapshot(applied.version).await;
+    let report = |description: &str| {
+        let tool = value!({"name": "lookup", "description": description, "inputSchema": {"type": "object"}});
+        config::attach_request::Message::ProbeReport(config::ProbeReport {
+            server_uid: uid.clone(),
+            reachable: true,
+            era: "legacy".to_owned(),
+            protocol_version: "2025-11-25".to_owned(),
+            server_info_json: br#"{"name":"desk","version":"1"}"#.as_slice().into(),
+            capabilities_json: br#"{"tools":{}}"#.as_slice().into(),
+            tools_json: vec![tool.to_string().into_bytes().into()],
+            ..config::ProbeReport::default()
+        })
+    };
+    fake.say(report("looks up")).await;
+    fake.hear_snapshot(applied.version + 1).await;
+
+    // What is told when it is planned: who has it because of a team, and nothing of the rewrite, which fits.
+    let planned = plane.dry_run(&bundle("Finds.")).await;
+    let fields: Vec<&str> = planned.warnings.iter().map(|warning| warning.field.as_str()).collect();
+    assert_eq!(fields, ["spec.members.teams[0]"]);
+    let written = plane.apply(&bundle("Finds.")).await;
+    let status = json(&plane.get("bundles", "words").await.status_json);
+    let rewrite = &status["rewrites"][0];
+    assert_eq!((&rewrite["tool"], &rewrite["alias"]), (&value!("lookup"), &value!("find")), "{status}");
+    assert_eq!(rewrite["writtenFor"], rewrite["approved"], "{status}");
+    assert_eq!(rewrite["warning"], value!(null), "{status}");
+    let of_key = json(&plane.get("keys", "helper").await.status_json);
+    assert_eq!(
+        of_key["bundlesOfTeam"],
+        value!([{"bundle": "words", "rule": "ToolBundle/words spec.members.teams[0]"}])
+    );
+    let permitted = plane.explain("helper", "find", "/bundles/words/mcp").await;
+    assert_eq!(permitted["rule"], "ToolBundle/words spec.members.teams[0]", "{permitted}");
+    assert_eq!(permitted["tool"], "lookup");
+    assert_eq!(plane.explain("helper", "desk_lookup", "/bundles/words/mcp").await["reason"], "tool_unknown");
+    assert!(plane.delete("teams", "helpers").await.is_err(), "the bundle names it");
+
+    // The tool is approved with other words: the rewrite stays, and the doubt is told.
+    fake.say(report("deletes what it looks up")).await;
+    fake.hear_snapshot(written.version + 1).await;
+    assert_eq!(plane.explain("helper", "find", "/bundles/words/mcp").await["decision"], "permit");
+    let status = json(&plane.get("bundles", "words").await.status_json);
+    let warning = status["rewrites"][0]["warning"].as_str().unwrap_or_default();
+    assert!(warning.contains("lookup of desk was approved anew"), "{status}");
+    let relabelled = bundle("Finds.").replace("{ name: words }", "{ name: words, labels: { a: b } }");
+    for text in [bundle("Finds."), relabelled.clone()] {
+        let planned = plane.dry_run(&text).await;
+        let told = planned.warnings.iter().find(|warning| warning.field == "spec.tools[0].rewrite[0]");
+        assert!(told.is_some_and(|told| told.message.contains("approved anew")), "{:?}", planned.warnings);
+    }
+    // Another change of the bundle is no new look at the rewrite; other words are.
+    plane.apply(&relabelled).await;
+    let status = json(&plane.get("bundles", "words").await.status_json);
+    assert!(status["rewrites"][0]["warning"].is_string(), "{status}");
+    plane.apply(&bundle("Finds, and deletes.")).await;
+    let status = json(&plane.get("bundles", "words").await.status_json);
+    assert_eq!(status["rewrites"][0]["warning"], value!(null), "{status}");
+    let told = admin_support::told(&plane.history("", "").await[0].changes);
+    assert_eq!(told.len(), 1, "{told:?}");
+    plane.delete("bundles", "words").await.unwrap();
+}

@@ -18,13 +18,14 @@ use portcullis_control_plane::keys::Keys;
 use portcullis_control_plane::publish::Publisher;
 use portcullis_control_plane::registry::{ApplyInput, Registry, RollbackInput};
 use portcullis_control_plane::rollout::{Board, Move, Promotion, Rollout};
-use portcullis_control_plane::store::Vault;
+use portcullis_control_plane::store::{State, Vault};
 use portcullis_policy::Snapshot;
 use portcullis_policy::circumstances::Circumstances;
 use portcullis_policy::resource::{Kind, Uid};
 use portcullis_policy::snapshot::Opening;
 use portcullis_policy::view::EndpointRef;
 use proptest::prelude::*;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 const SERVERS: &[&str] = &["crm", "wiki"];
@@ -180,10 +181,28 @@ impl Model {
     }
 
     /// The snapshot of what the store holds now.
-    async fn snapshot(&self) -> (u64, Arc<Snapshot>) {
+    async fn snapshot(&self) -> Past {
         let version = self.world.version();
         self.publisher.reached(version).await;
-        (version, Arc::clone(&self.publisher.current().unwrap().snapshot))
+        let snapshot = Arc::clone(&self.publisher.current().unwrap().snapshot);
+        Past { version, snapshot, state: self.world.store.state() }
+    }
+}
+
+/// What was in force at a version.
+#[derive(Clone)]
+struct Past {
+    version: u64,
+    snapshot: Arc<Snapshot>,
+    state: Arc<State>,
+}
+
+impl Past {
+    /// What was approved of a tool, served or not.
+    fn approved(&self, server: &str, tool: &str) -> Option<&Value> {
+        let uid = self.state.get(Kind::McpServer.as_str(), server)?.uid;
+        let stored = self.state.get("Definition", &format!("{uid}/tool/{tool}"))?;
+        stored.body.pointer("/approved/pin")
     }
 }
 
@@ -218,8 +237,9 @@ async fn run(steps: Vec<Step>, back: usize) {
         model.take(step).await;
         past.push(model.snapshot().await);
     }
-    let (version, then) = past[back % past.len()].clone();
-    let before = model.snapshot().await.1;
+    let past = past[back % past.len()].clone();
+    let (version, then) = (past.version, &past.snapshot);
+    let before = model.snapshot().await.snapshot;
     let input = RollbackInput {
         version,
         by: Actor::trusted("admin"),
@@ -228,18 +248,29 @@ async fn run(steps: Vec<Step>, back: usize) {
         full: false,
     };
     model.registry.rollback(input).await.unwrap();
-    let (_, now) = model.snapshot().await;
+    let present = model.snapshot().await;
+    let now = &present.snapshot;
 
-    let (had, has) = (permitted(&then), permitted(&now));
-    // Never more than then.
-    assert!(has.is_subset(&had), "{version}: {:?}", has.difference(&had).collect::<Vec<_>>());
+    let (had, has) = (permitted(then), permitted(now));
+    // Never more than then, but for what was approved then and the upstream did not offer like that at the time: it is back.
+    for gained in has.difference(&had) {
+        let (server, tool) = gained.split_once(' ').unwrap().1.split_once('/').unwrap();
+        let approved = past.approved(server, tool);
+        assert!(
+            approved.is_some() && approved == present.approved(server, tool),
+            "{version}: {gained} was not approved then"
+        );
+        let kind = portcullis_policy::DefinitionKind::Tool;
+        let served = then.server(server).is_some_and(|s| then.definition(&s.uid(), kind, tool).is_some());
+        assert!(!served, "{version}: {gained} was served then, and this key did not reach it");
+    }
     // And no less, but for what never comes back.
     for lost in had.difference(&has) {
         let (key, rest) = lost.split_once(' ').unwrap();
         let (server, tool) = rest.split_once('/').unwrap();
         let revoked = now.key_by_name(key).is_some_and(|key| key.revoked);
         let uid = |snapshot: &Snapshot| snapshot.server(server).map(|server| server.uid());
-        let made_anew = uid(&now) != uid(&then);
+        let made_anew = uid(now) != uid(then);
         // The upstream changed it or no longer offers it, or a person denied it: it was not served before either.
         let kind = portcullis_policy::DefinitionKind::Tool;
         let withdrawn = uid(&before).is_none_or(|uid| before.definition(&uid, kind, tool).is_none());
@@ -255,7 +286,7 @@ async fn run(steps: Vec<Step>, back: usize) {
         let keys = KEYS.iter().filter(|key| snapshot.key_by_name(key).is_some());
         (servers, keys.copied().collect::<Vec<_>>())
     };
-    assert_eq!(names(&then), names(&now));
+    assert_eq!(names(then), names(now));
 }
 
 proptest! {

@@ -197,6 +197,25 @@ async fn recorded_calls_are_decided_again_before_a_change_and_a_rollback_takes_i
     let told = world.run(&["plan", "-f", &narrow, "--replay", "1h"]);
     assert!(told.contains("bot loses files/read") && told.contains("3 would be denied"), "{told}");
 
+    // What depends on arguments, which no record keeps, is told as that and not guessed.
+    let cedar = r#"forbid(principal, action == Action::\"call\", resource == Tool::\"files/read\") when { context.arguments has path && context.arguments.path == \"/etc\" };"#;
+    let asking = world.file(
+        "asking.yaml",
+        &format!("apiVersion: portcullis/v1\nkind: AccessPolicy\nmetadata: {{ name: paths }}\nspec: {{ cedar: \"{cedar}\" }}\n"),
+    );
+    let open = &world.json(&["plan", "-f", &asking, "--replay", "1h"])["replay"];
+    assert_eq!((&open["undecidable"], &open["wouldBeDenied"]), (&json!(3), &json!(0)), "{open}");
+    assert_eq!(
+        (&open["undecided"][0]["name"], &open["undecided"][0]["calls"]),
+        (&json!("files_read"), &json!(3))
+    );
+    let told = world.run(&["plan", "-f", &asking, "--replay", "1h"]);
+    assert!(
+        told.contains("3 cannot be decided again")
+            && told.contains("paths read what is not known of the call: arguments"),
+        "{told}"
+    );
+
     // It is done all the same, and taken back.
     world.run(&["apply", "-f", &narrow]);
     assert_eq!(strings(&world.json(&["what-can", "bot"])["items"], "name"), ["write"]);

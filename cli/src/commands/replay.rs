@@ -95,6 +95,19 @@ pub(crate) fn told(replayed: &Value) -> String {
             number(replayed, "already")
         ));
     }
+    if number(replayed, "undecidable") > 0 {
+        let mut line = format!(
+            "{} cannot be decided again: they depend on what no record keeps",
+            number(replayed, "undecidable")
+        );
+        if number(replayed, "undecidableAlready") > 0 {
+            line.push_str(&format!(
+                "; {} of these by the policy in force already, in the same way",
+                number(replayed, "undecidableAlready")
+            ));
+        }
+        lines.push(line);
+    }
     for source in list("sources") {
         let mut line = format!("  {}: {} calls", text(&source, "name"), number(&source, "calls"));
         if number(&source, "keptSinceUnixMs") > number(replayed, "sinceUnixMs") {
@@ -115,14 +128,17 @@ pub(crate) fn told(replayed: &Value) -> String {
             number(replayed, "unreadable")
         ));
     }
+    let outcome = |item: &Value, name: &str| match text(item, name).as_str() {
+        "" => "permit".to_owned(),
+        reason => reason.to_owned(),
+    };
+    let already = |item: &Value| match item.get("already") {
+        Some(Value::Bool(true)) => "already so".to_owned(),
+        _ => String::new(),
+    };
     let items = list("items");
     if !items.is_empty() {
-        let outcome = |item: &Value, name: &str| match text(item, name).as_str() {
-            "" => "permit".to_owned(),
-            reason => reason.to_owned(),
-        };
         let rows = items.iter().map(|item| {
-            let already = item.get("already") == Some(&Value::Bool(true));
             [
                 text(item, "key"),
                 text(item, "name"),
@@ -130,7 +146,7 @@ pub(crate) fn told(replayed: &Value) -> String {
                 outcome(item, "was"),
                 outcome(item, "wouldBe"),
                 text(item, "rule"),
-                if already { "already so".to_owned() } else { String::new() },
+                already(item),
             ]
         });
         lines.push(table(&["KEY", "NAME", "CALLS", "WAS", "WOULD-BE", "RULE", ""], rows));
@@ -138,6 +154,25 @@ pub(crate) fn told(replayed: &Value) -> String {
     match number(replayed, "moreCalls") {
         0 => {}
         more => lines.push(format!("and {more} more calls; --full names them")),
+    }
+    let undecided = list("undecided");
+    if !undecided.is_empty() {
+        let rows = undecided.iter().map(|item| {
+            [
+                text(item, "key"),
+                text(item, "name"),
+                number(item, "calls").to_string(),
+                outcome(item, "was"),
+                text(item, "rule"),
+                text(item, "why"),
+                already(item),
+            ]
+        });
+        lines.push(table(&["KEY", "NAME", "CALLS", "WAS", "RULE", "CANNOT BE DECIDED", ""], rows));
+    }
+    match number(replayed, "moreUndecidable") {
+        0 => {}
+        more => lines.push(format!("and {more} more calls that cannot be decided; --full names them")),
     }
     lines.join("\n")
 }
@@ -154,6 +189,9 @@ mod tests {
             "sinceUnixMs": 1_700_000_000_000_u64, "calls": 12, "wouldBeDenied": 3, "wouldBePermitted": 0, "already": 1,
             "items": [{ "key": "bot", "name": "crm_find", "calls": 3, "wouldBe": "zone_denied", "rule": "TrustZone/x spec.reachableFrom" }],
             "moreCalls": 0,
+            "undecidable": 5, "undecidableAlready": 2, "moreUndecidable": 1,
+            "undecided": [{ "key": "bot", "name": "crm_refund", "calls": 4, "rule": "AccessPolicy spec.cedar",
+                "why": "big read what is not known of the call: arguments" }],
             "sources": [
                 { "name": "plane eu-1", "calls": 12, "keptSinceUnixMs": 1_700_000_001_000_u64 },
                 { "name": "plane eu-2", "calls": 0, "error": "it is not connected" },
@@ -166,6 +204,9 @@ mod tests {
             "plane eu-1: 12 calls, its oldest record is of 2023-11-14T22:13:21.000Z",
             "plane eu-2: 0 calls, not whole: it is not connected",
             "zone_denied",
+            "5 cannot be decided again: they depend on what no record keeps; 2 of these by the policy in force already",
+            "big read what is not known of the call: arguments",
+            "and 1 more calls that cannot be decided",
         ] {
             assert!(told.contains(part), "{part} in {told}");
         }

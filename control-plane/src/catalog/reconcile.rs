@@ -119,7 +119,12 @@ impl<'a> Judges<'a> {
     pub(super) fn need_look(&self, stored: &StoredDefinition, sighting: &Sighting) -> bool {
         let by_rule = match self.book.rule(&self.server.class(stored.change_class())) {
             None => stored.approving_rule(self.rules).is_some(),
-            Some(rule) => rule.approves_by_itself(&sighting.definition),
+            // What was found to be too much for the rule is not looked at again at every probe.
+            Some(rule) => {
+                let offered = stored.offered.as_ref().filter(|o| o.fingerprint == sighting.fingerprint);
+                let known = offered.and_then(|offered| offered.risk).unwrap_or_default();
+                rule.approves_by_itself(&sighting.definition, known)
+            }
         };
         stored.needs_look(&sighting.fingerprint, self.rules, by_rule)
     }
@@ -132,7 +137,7 @@ impl<'a> Judges<'a> {
             // Who may approve is not for the server to say: its own `approve` counts for nothing here.
             Some(rule) => {
                 stored.sight(fingerprint, definition, sighting.risk, now_unix_ms);
-                if rule.approves_by_itself(definition) {
+                if sighting.risk.is_some_and(|risk| rule.approves_by_itself(definition, risk)) {
                     stored.approve_by_rule(&format!("rule {}", rule.name), sighting.risk, now_unix_ms);
                 }
             }

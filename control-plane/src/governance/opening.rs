@@ -2,12 +2,12 @@
 //!
 //! Only what loosens is named. What tightens, and what a change leaves as it was, needs nobody but its author.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_policy::check::built_in_zone;
 use portcullis_policy::resource::{
-    AuditMode, ChangeClass, ChangedTools, Effective, Kind, McpServerSpec, NewTools, Resource, Spec, Tier,
-    TrustZoneSpec,
+    AccessPolicySpec, AuditMode, ChangeClass, ChangedTools, Effective, Kind, McpServerSpec, Name, Network,
+    NewTools, PolicyMode, Resource, Spec, Tier, TrustZoneSpec,
 };
 use portcullis_policy::snapshot::default_zone_name;
 use serde_json::Value;
@@ -106,10 +106,13 @@ fn matter(state: &State, change: &Touched<'_>) -> Matter {
         Kind::McpServer => {
             for document in [change.before, change.after].into_iter().flatten() {
                 matter.add_server(change.name, document);
+                if let Some(Spec::McpServer(spec)) = read(document) {
+                    matter.zones.extend(spec.tools.overrides.into_iter().filter_map(|one| one.zone));
+                }
             }
         }
         Kind::TrustZone => {
-            matter.zones.extend(change.name.parse::<portcullis_policy::resource::Name>());
+            matter.zones.extend(change.name.parse::<Name>());
             // A zone is about all that is in it.
             for server in state.list(Kind::McpServer.as_str()) {
                 let own = Matter::of_server(server);
@@ -131,7 +134,6 @@ fn classes(change: &Touched<'_>, tiers: &Tiers<'_>) -> Vec<ChangeClass> {
     if change.kind.is_access() {
         return if change.before == change.after { Vec::new() } else { vec![ChangeClass::Access] };
     }
-    let read = |document| Resource::from_json(document).ok().map(|resource| resource.spec);
     let mut before = change.before.and_then(read);
     let mut after = change.after.and_then(read);
     if change.kind == Kind::TrustZone && change.name == default_zone_name().as_str() {
@@ -146,13 +148,25 @@ fn classes(change: &Touched<'_>, tiers: &Tiers<'_>) -> Vec<ChangeClass> {
         (Some(Spec::TrustZone(before)), Some(Spec::TrustZone(after))) if opens(&before, &after) => {
             vec![ChangeClass::ZoneOpening]
         }
+        (Some(Spec::AccessPolicy(before)), after) if loosens(&before, after.as_ref()) => {
+            vec![ChangeClass::PolicyLoosening]
+        }
         _ => Vec::new(),
     }
 }
 
+fn read(document: &Value) -> Option<Spec> {
+    Resource::from_json(document).ok().map(|resource| resource.spec)
+}
+
 fn server(before: &McpServerSpec, after: &McpServerSpec, [old, new]: [Effective; 2]) -> Vec<ChangeClass> {
     let mut classes = Vec::new();
-    if before.zone != after.zone {
+    let zones = |spec: &McpServerSpec| -> BTreeMap<String, Name> {
+        let own = spec.tools.overrides.iter();
+        own.filter_map(|one| Some((one.name.clone(), one.zone.clone().filter(|zone| *zone != spec.zone)?)))
+            .collect()
+    };
+    if before.zone != after.zone || zones(before) != zones(after) {
         classes.push(ChangeClass::ZoneMapping);
     }
     let (was, is) = (old.limits(), new.limits());
@@ -184,7 +198,27 @@ fn opens(before: &TrustZoneSpec, after: &TrustZoneSpec) -> bool {
     let known: BTreeSet<&String> = before.allowed_data_classes.iter().collect();
     let more_classes = !all(before) && after.allowed_data_classes.iter().any(|class| !known.contains(class));
     let less_audit = before.audit == AuditMode::Required && after.audit == AuditMode::BestEffort;
-    more_zones || more_classes || less_audit
+    more_zones
+        || more_classes
+        || less_audit
+        || widens(&before.caller_networks, &after.caller_networks, Network::covers)
+        || widens(&before.allowed_eras, &after.allowed_eras, PartialEq::eq)
+        || widens(&before.allowed_hosting, &after.allowed_hosting, PartialEq::eq)
+}
+
+/// Whether a list that limits, and does not when it is empty, lets in more than it did.
+fn widens<T>(before: &[T], after: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+    let more = |new: &T| !before.iter().any(|old| covers(old, new));
+    !before.is_empty() && (after.is_empty() || after.iter().any(more))
+}
+
+/// What an enforced policy forbids, and whether another text forbids less, is for people to say.
+fn loosens(before: &AccessPolicySpec, after: Option<&Spec>) -> bool {
+    before.mode == PolicyMode::Enforce
+        && match after {
+            Some(Spec::AccessPolicy(after)) => before != after,
+            _ => true,
+        }
 }
 
 #[cfg(test)]

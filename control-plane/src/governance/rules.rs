@@ -1,13 +1,14 @@
 //! Approval rules: which one is about a change, who may approve by it, and how many of them it takes.
 
 use portcullis_policy::resource::{
-    ApprovalMatch, ApprovalRuleSpec, Approver, ChangeClass, Environment, Kind, McpServerSpec, Name, Resource,
-    Right, Spec, Tier,
+    AcceptedRisk, ApprovalMatch, ApprovalRuleSpec, Approver, ChangeClass, Environment, Kind, McpServerSpec,
+    Name, Resource, Right, Spec, Tier,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::identity::{Identity, person_of};
+use crate::review::{Risk, Severity};
 use crate::store::{Object, State};
 
 /// What is to be approved, as far as rules look at it.
@@ -99,14 +100,13 @@ impl Rule {
         Some(opened_unix_ms.saturating_add(u64::try_from(after.0.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// Whether this definition, as canonical JSON, needs no person.
-    pub(crate) fn approves_by_itself(&self, definition: &str) -> bool {
-        if self.spec.auto_approve.is_none() {
-            return false;
-        }
-        let parsed: Value = serde_json::from_str(definition).unwrap_or_default();
-        let hint = |name: &str| parsed.pointer("/annotations").and_then(|hints| hints.get(name)?.as_bool());
-        hint("readOnlyHint") == Some(true) && hint("destructiveHint") != Some(true)
+    /// Whether this definition, as canonical JSON, needs no person, where the review found this much in it.
+    pub(crate) fn approves_by_itself(&self, definition: &str, risk: Risk) -> bool {
+        let Some(auto) = &self.spec.auto_approve else { return false };
+        let asked = auto.read_only_hint || auto.risk.is_some();
+        asked
+            && auto.risk.is_none_or(|accepted| accepts(accepted, risk))
+            && (!auto.read_only_hint || only_reads(definition))
     }
 
     /// The votes that count now, one for each person: of people who may still approve by this rule and are not among those
@@ -187,6 +187,23 @@ impl Rule {
             identity.author()
         ))
     }
+}
+
+/// Whether the review found nothing worse than what is accepted.
+fn accepts(accepted: AcceptedRisk, risk: Risk) -> bool {
+    let worst = match accepted {
+        AcceptedRisk::None => None,
+        AcceptedRisk::Info => Some(Severity::Info),
+        AcceptedRisk::Warn => Some(Severity::Warn),
+    };
+    risk.highest <= worst
+}
+
+/// Whether a definition says that it only reads. The upstream may lie.
+fn only_reads(definition: &str) -> bool {
+    let parsed: Value = serde_json::from_str(definition).unwrap_or_default();
+    let hint = |name: &str| parsed.pointer("/annotations").and_then(|hints| hints.get(name)?.as_bool());
+    hint("readOnlyHint") == Some(true) && hint("destructiveHint") != Some(true)
 }
 
 /// What one more approval comes to.

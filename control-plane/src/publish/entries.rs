@@ -259,7 +259,9 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 sandbox: server.sandbox,
             }))
         }
-        Spec::ToolBundle(bundle) => Entry::Bundle(BundleEntry { uid, name, tools: bundle.tools }),
+        Spec::ToolBundle(bundle) => {
+            Entry::Bundle(BundleEntry { uid, name, tools: bundle.tools, members: bundle.members })
+        }
         Spec::VirtualKey(key) => {
             let material = match state.get(KEY_MATERIAL, &uid.to_string()) {
                 Some(object) => KeyMaterial::from_object(object)

@@ -12,7 +12,8 @@ use super::proposals::{self, Proposed};
 use super::references::{label, secrets};
 use super::stages;
 use super::{
-    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect, given,
+    Applied, ChangeKind, MAX_RESOURCES_PER_KIND, Registry, RegistryError, ResourceChange, diff, effect,
+    given, rewrites,
 };
 use crate::catalog;
 use crate::governance::{Actor, Rulebook, Touched, authorise, with_authors};
@@ -268,6 +269,7 @@ impl Steps<'_> {
         if change != ChangeKind::Unchanged {
             let (kind, name) = (kind.as_str().into(), name.as_str().into());
             self.ops.push(Op::Put { kind, name, uid, body: after });
+            self.ops.extend(rewrites::op(self.state, uid, &resource.spec));
         }
         if change == ChangeKind::Created && kind == Kind::VirtualKey {
             let (key, hash) = NewKey::generate(name, uid)?;
@@ -336,6 +338,11 @@ fn warnings(
         })
         .collect();
     for document in documents {
+        if let Spec::ToolBundle(bundle) = &document.resource.spec {
+            let uid = state.get(Kind::ToolBundle.as_str(), document.resource.name().as_str()).map(|o| o.uid);
+            let standing = rewrites::standing(state, uid.as_ref(), bundle).into_iter();
+            found.extend(standing.filter_map(|one| Some(document.problem(&one.field, one.warning?))));
+        }
         if let Spec::VirtualKey(key) = &document.resource.spec
             && let Some(end) = key.expires_at
             && u64::try_from(end.timestamp_millis()).unwrap_or(0) <= now_unix_ms

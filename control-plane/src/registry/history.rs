@@ -11,6 +11,7 @@ use portcullis_policy::resource::Kind;
 use serde_json::Value;
 
 use super::diff::{self, FieldChange};
+use super::rewrites::BUNDLE_REWRITES;
 use super::{ChangeKind, RegistryError, ResourceChange};
 use crate::catalog::{DEFINITION, OBSERVATION};
 use crate::governance::AUTHORSHIP;
@@ -199,7 +200,8 @@ fn shown_change(change: &HistoryChange, names: &ServerNames) -> Option<ResourceC
     };
     let (before, after) = (change.before.as_ref(), change.after.as_ref());
     let (kind, name, fields) = match &*change.kind {
-        OBSERVATION | AUTHORSHIP => return None,
+        // Who wrote a server, and what a bundle's rewrites were written for, follow from the resource.
+        OBSERVATION | AUTHORSHIP | BUNDLE_REWRITES => return None,
         // A key comes with its material, and goes with it: what `VirtualKey` shows of the same record.
         KEY_MATERIAL => {
             let name = after.or(before)?.get("key")?.as_str()?.to_owned();

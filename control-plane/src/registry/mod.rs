@@ -12,6 +12,7 @@ mod history;
 mod proposals;
 mod references;
 mod remove;
+mod rewrites;
 mod rollback;
 mod stages;
 mod view;
@@ -238,7 +239,7 @@ impl Registry {
     }
 
     fn facts<'a>(&'a self, state: &'a crate::store::State) -> Facts<'a> {
-        Facts { state, catalog: &self.catalog, now_unix_ms: self.clock.now_unix_ms() }
+        Facts::new(state, &self.catalog, self.clock.now_unix_ms())
     }
 
     /// A message within its bound.

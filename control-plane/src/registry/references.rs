@@ -33,7 +33,9 @@ pub(super) fn of(resource: &Resource) -> Vec<Reference<'_>> {
             zones.chain(rollout).collect()
         }
         Spec::ToolBundle(bundle) => {
-            bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server)).collect()
+            let servers = bundle.tools.iter().map(|member| to(Kind::McpServer, &member.server));
+            let teams = bundle.members.teams.iter().map(|team| to(Kind::Team, team));
+            servers.chain(teams).collect()
         }
         Spec::VirtualKey(key) => {
             let mut references = vec![to(Kind::TrustZone, &key.zone)];

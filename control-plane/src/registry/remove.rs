@@ -6,7 +6,7 @@ use portcullis_policy::snapshot::default_zone_name;
 use super::apply::touched;
 use super::references::listing;
 use super::view::referrers;
-use super::{Deleted, Registry, RegistryError, proposals, stages};
+use super::{Deleted, Registry, RegistryError, proposals, rewrites, stages};
 use crate::catalog;
 use crate::governance::{Actor, Rulebook, authorise, with_authors};
 use crate::objects::{KEY_MATERIAL, Parsed};
@@ -83,6 +83,7 @@ pub(super) fn companions(state: &State, kind: Kind, uid: Uid) -> Vec<Op> {
     match kind {
         Kind::VirtualKey => vec![Op::Delete { kind: KEY_MATERIAL.into(), name: uid.to_string().into() }],
         Kind::McpServer => catalog::ops_for_deleted_server(state, &uid),
+        Kind::ToolBundle => rewrites::ended(state, &uid).into_iter().collect(),
         _ => Vec::new(),
     }
 }

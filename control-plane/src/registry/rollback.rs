@@ -18,8 +18,9 @@ use serde_json::Value;
 use super::apply::touched;
 use super::references::{label, secrets};
 use super::remove::companions;
-use super::stages;
-use super::{Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect, proposals};
+use super::{
+    Applied, ChangeKind, Registry, RegistryError, ResourceChange, diff, effect, proposals, rewrites, stages,
+};
 use crate::catalog::{self, DEFINITION, StoredDefinition};
 use crate::governance::{Actor, Rulebook, authorise, with_authors};
 use crate::objects::{KeyMaterial, NewKey, Parsed};
@@ -229,6 +230,7 @@ impl Way<'_> {
         }
         let uid = same.map_or_else(|| Uid(uuid::Uuid::new_v4()), |object| object.uid);
         let resource_name = resource.name().clone();
+        self.ops.extend(rewrites::op(self.state, uid, &resource.spec));
         drop(self.set.insert(resource));
         let (object_kind, object_name) = (kind.as_str().into(), name.into());
         self.ops.push(Op::Put { kind: object_kind, name: object_name, uid, body: then.body.clone() });

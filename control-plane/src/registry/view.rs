@@ -1,5 +1,6 @@
 //! A resource as `get` shows it: the document, and beside it what the control plane knows.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use portcullis_policy::resource::{
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::references;
+use super::{references, rewrites};
 use crate::catalog::{self, Catalog};
 use crate::clock::rfc3339;
 use crate::objects::{KeyMaterial, ServerState, Settings};
@@ -38,6 +39,17 @@ pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
     pub(super) catalog: &'a Catalog,
     pub(super) now_unix_ms: u64,
+    /// Read when the first key is looked at.
+    of_teams: OnceCell<OfTeams>,
+}
+
+/// By team: the bundles that name it, and the places where they do.
+type OfTeams = BTreeMap<String, Vec<(Arc<str>, usize)>>;
+
+impl<'a> Facts<'a> {
+    pub(super) const fn new(state: &'a State, catalog: &'a Catalog, now_unix_ms: u64) -> Self {
+        Self { state, catalog, now_unix_ms, of_teams: OnceCell::new() }
+    }
 }
 
 impl Facts<'_> {
@@ -58,6 +70,7 @@ impl Facts<'_> {
             Kind::McpServer => self.server(object),
             Kind::VirtualKey => self.key(object),
             Kind::TrustZone => zone(&object.body),
+            Kind::ToolBundle => self.bundle(object),
             _ => Map::new(),
         };
         let details = status.entry("details").or_insert_with(|| json!({}));
@@ -127,8 +140,41 @@ impl Facts<'_> {
         for (name, value) in [("team", spec("/spec/team")), ("expiresAt", expires)] {
             status.extend(value.map(|value| (name.to_owned(), value.into())));
         }
+        let of_team = spec("/spec/team").and_then(|team| self.of_teams().get(team));
+        if let Some(bundles) = of_team {
+            let bundles: Vec<Value> = bundles
+                .iter()
+                .map(|(bundle, at)| {
+                    json!({ "bundle": &**bundle, "rule": format!("ToolBundle/{bundle} spec.members.teams[{at}]") })
+                })
+                .collect();
+            status.insert("bundlesOfTeam".to_owned(), bundles.into());
+        }
         status.insert("details".to_owned(), json!({ "secrets": secrets }));
         status
+    }
+
+    /// What bundles name which team.
+    fn of_teams(&self) -> &OfTeams {
+        self.of_teams.get_or_init(|| {
+            let mut by_team = OfTeams::new();
+            for object in self.state.list(Kind::ToolBundle.as_str()) {
+                let teams = object.body.pointer("/spec/members/teams").and_then(Value::as_array);
+                for (at, team) in teams.into_iter().flatten().enumerate() {
+                    let team = team.as_str().unwrap_or_default().to_owned();
+                    by_team.entry(team).or_default().push((Arc::clone(&object.name), at));
+                }
+            }
+            by_team
+        })
+    }
+
+    /// What its rewrites were written for.
+    fn bundle(&self, object: &Object) -> Map<String, Value> {
+        let rewrites: Vec<Value> =
+            rewrites::of_object(self.state, object).iter().map(rewrites::Rewritten::to_json).collect();
+        let shown = (!rewrites.is_empty()).then(|| ("rewrites".to_owned(), rewrites.into()));
+        shown.into_iter().collect()
     }
 
     /// Who refers to a resource, as `Kind/name`, and nothing that does not refer to it.

@@ -46,7 +46,7 @@ impl Offer {
         let any = |name: &str| servers.iter().any(|server| observed(server, name).is_some());
         let (identity, prompts, resources) = match view.endpoint() {
             Endpoint::All => (None, true, resources.map(Option::unwrap_or_default)),
-            Endpoint::Bundle(_) => (None, false, None),
+            Endpoint::Bundle(_) => (None, view.may_hold_prompts(), resources.map(Option::unwrap_or_default)),
             Endpoint::Server(name) => {
                 let server = servers.iter().find(|server| server.name() == name);
                 let offers_prompts = any("prompts") || !view.prompts().is_empty();

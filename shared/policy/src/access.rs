@@ -1,89 +1,35 @@
-//! What a set of grants in a zone reaches: grants with their references followed and their patterns read.
+//! What a set of grants in a zone reaches: grants, and the bundles of the keys' team, with their references followed and their
+//! patterns read.
 //!
-//! Shared between keys with equal grants and zone, and made when the first of them calls: with 100,000 keys most of this is
-//! never needed between two snapshots.
+//! Shared between keys with equal grants, zone and bundles of the team, and made when the first of them calls: with 100,000 keys
+//! most of this is never needed between two snapshots.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
+use crate::bundle::Bundle;
+use crate::chosen::Chosen;
 use crate::compile::Snapshot;
 use crate::compile::model::{Offer, Server};
+use crate::decide::judge::Ground;
 use crate::opening::Admitted;
-use crate::pattern::{Pattern, PatternSet};
-use crate::resource::{BundleMember, Grant, Name, Uid};
-use crate::snapshot::BundleEntry;
+use crate::resource::{Grant, Name, ServerGrant, Uid};
 use crate::standpoint::Standpoints;
 use crate::view::View;
 
-/// Chosen tools of one server.
-#[derive(Debug)]
-pub(crate) struct Selection {
-    allow: PatternSet,
-    except: PatternSet,
-    /// An exception that cannot be read leaves out everything: a broken deny must never become an allow.
-    broken: bool,
+/// A bundle that a key has because of its team, without a grant that names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Membership {
+    pub(crate) bundle: Name,
+    /// The place of the team in the bundle's `spec.members.teams`.
+    pub(crate) at: u32,
 }
 
-impl Selection {
-    pub(crate) fn new(allow: &[String], except: &[String]) -> Self {
-        let (allow, _) = PatternSet::new(allow);
-        let (except, whole) = PatternSet::new(except);
-        Self { allow, except, broken: !whole }
-    }
-
-    pub(crate) fn matches(&self, name: &str) -> bool {
-        !self.broken && self.allow.matches(name) && !self.except.matches(name)
-    }
-
-    /// Whether it can match anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.broken || self.allow.is_empty()
-    }
-}
-
-/// A bundle with its members read.
-#[derive(Debug)]
-pub(crate) struct Bundle {
-    pub(crate) entry: BundleEntry,
-    /// Per server: the members that speak of it, by their place in the bundle.
-    pub(crate) members: HashMap<Uid, Vec<(u32, Arc<Selection>)>>,
-}
-
-impl Bundle {
-    /// The place of the first member that offers a tool.
-    pub(crate) fn member(&self, server: Uid, tool: &str) -> Option<u32> {
-        let members = self.members.get(&server)?;
-        members.iter().find(|(_, selection)| selection.matches(tool)).map(|(at, _)| *at)
-    }
-}
-
-/// Reads the members of a bundle, following their servers by name.
-pub(crate) fn read_members(
-    members: &[BundleMember],
-    uid_of: impl Fn(&Name) -> Option<Uid>,
-) -> HashMap<Uid, Vec<(u32, Arc<Selection>)>> {
-    let mut by_server: HashMap<Uid, Vec<(u32, Arc<Selection>)>> = HashMap::new();
-    for (at, member) in (0..).zip(members) {
-        if let Some(uid) = uid_of(&member.server) {
-            let selection = Selection::new(&member.allow, &member.except);
-            by_server.entry(uid).or_default().push((at, Arc::new(selection)));
-        }
-    }
-    by_server
-}
-
-/// What grants say of one server.
+/// What grants say of one server. Places are those of [`Rules::ground`].
 #[derive(Debug)]
 pub(crate) struct ServerRules {
     pub(crate) offer: Arc<Offer>,
-    /// Tools, each with the place of the grant that names them.
-    pub(crate) tools: Vec<(u32, Arc<Selection>)>,
-    /// Prompts, likewise.
-    pub(crate) prompts: Vec<(u32, PatternSet)>,
-    /// Patterns of resource URIs.
-    pub(crate) resources: Vec<Pattern>,
-    /// The places of the grants that named them, in the same order.
-    pub(crate) resource_grants: Vec<u32>,
+    pub(crate) chosen: Chosen,
     /// The first grant that names anything of it.
     pub(crate) first: u32,
 }
@@ -100,6 +46,9 @@ pub(crate) struct Rules {
     pub(crate) servers: Vec<ServerRules>,
     by_uid: HashMap<Uid, usize>,
     pub(crate) bundles: HashMap<Name, (u32, Arc<Bundle>)>,
+    /// How many grants there are: places beyond are those of memberships.
+    grants: u32,
+    memberships: Arc<[Membership]>,
 }
 
 impl Rules {
@@ -112,82 +61,95 @@ impl Rules {
         server.twin.as_ref().filter(|_| self.admitted.sandbox).unwrap_or(server)
     }
 
-    /// Follows grants. With `only`, what they say of other servers than these is left out: who asks about one server for
-    /// every key does not read all that all keys are granted.
-    pub(crate) fn new(access: &Access, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Self {
-        let (zone, grants) = (&access.zone, &access.grants);
-        let asked = |uid: &Uid| only.is_none_or(|only| only.contains(uid));
-        let mut found: HashMap<Uid, ServerRules> = HashMap::new();
-        let mut bundles = HashMap::new();
+    /// What a place stands for: a grant of the key, or the team that a bundle names.
+    pub(crate) fn ground(&self, place: u32) -> Ground<'_> {
+        let membership = place.checked_sub(self.grants).and_then(|at| self.memberships.get(at as usize));
+        match membership {
+            Some(membership) => Ground::Team(&membership.bundle, membership.at),
+            None => Ground::Grant(place),
+        }
+    }
+
+    /// Follows grants and memberships. With `only`, what they say of other servers than these is left out: who asks about one
+    /// server for every key does not read all that all keys are granted.
+    fn new(access: &Access, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Self {
+        let Access { zone, grants, memberships, admitted, .. } = access;
+        let mut reach = Reach { snapshot, only, servers: HashMap::new(), bundles: HashMap::new() };
         for (at, grant) in (0..).zip(grants) {
             match grant {
-                Grant::Bundle(grant) => {
-                    let Some(bundle) = snapshot.bundle(&grant.bundle) else { continue };
-                    let mut take = |uid: Uid, members: &[(u32, Arc<Selection>)]| {
-                        let selections = members.iter().filter(|(_, selection)| !selection.is_empty());
-                        for (_, selection) in selections {
-                            let Some(rules) = rules_of(&mut found, snapshot, uid, at) else { continue };
-                            rules.tools.push((at, Arc::clone(selection)));
-                        }
-                    };
-                    match only.filter(|only| only.len() < bundle.members.len()) {
-                        Some(only) => only
-                            .iter()
-                            .filter_map(|uid| Some((uid, bundle.members.get(uid)?)))
-                            .for_each(|(uid, members)| take(*uid, members)),
-                        None => bundle
-                            .members
-                            .iter()
-                            .filter(|(uid, _)| asked(uid))
-                            .for_each(|(uid, members)| take(*uid, members)),
-                    }
-                    bundles.entry(grant.bundle.clone()).or_insert_with(|| (at, Arc::clone(bundle)));
-                }
-                Grant::Server(grant) => {
-                    let found_server = snapshot.server(grant.server.as_str());
-                    let Some(server) = found_server.filter(|server| asked(&server.uid())) else { continue };
-                    let tools = Selection::new(&grant.allow, &grant.except);
-                    let (prompts, _) = PatternSet::new(&grant.prompts);
-                    let resources: Vec<Pattern> =
-                        grant.resources.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-                    if tools.is_empty() && prompts.is_empty() && resources.is_empty() {
-                        continue;
-                    }
-                    let Some(rules) = rules_of(&mut found, snapshot, server.uid(), at) else { continue };
-                    if !tools.is_empty() {
-                        rules.tools.push((at, Arc::new(tools)));
-                    }
-                    if !prompts.is_empty() {
-                        rules.prompts.push((at, prompts));
-                    }
-                    rules.resource_grants.extend(resources.iter().map(|_| at));
-                    rules.resources.extend(resources);
+                Grant::Bundle(grant) => reach.bundle(at, &grant.bundle),
+                Grant::Server(ServerGrant { server, allow, except, prompts, resources }) => {
+                    let found = snapshot.server(server.as_str());
+                    let Some(server) = found.filter(|server| reach.asked(&server.uid())) else { continue };
+                    let chosen = Chosen::new(at, allow, except, prompts, resources);
+                    reach.server(at, server.uid(), chosen);
                 }
             }
         }
+        let count = u32::try_from(grants.len()).unwrap_or(u32::MAX);
+        for (at, membership) in (count..).zip(memberships.iter()) {
+            reach.bundle(at, &membership.bundle);
+        }
+        let Reach { servers: found, bundles, .. } = reach;
         let mut servers: Vec<ServerRules> = found.into_values().collect();
         servers.sort_by(|a, b| a.offer.server.name().cmp(b.offer.server.name()));
         let by_uid = servers.iter().enumerate().map(|(at, rules)| (rules.offer.server.uid(), at)).collect();
-        let (standpoints, admitted) = (Arc::clone(&snapshot.standpoints), access.admitted.clone());
-        Self { zone: zone.clone(), standpoints, admitted, servers, by_uid, bundles }
+        Self {
+            zone: zone.clone(),
+            standpoints: Arc::clone(&snapshot.standpoints),
+            admitted: admitted.clone(),
+            servers,
+            by_uid,
+            bundles,
+            grants: count,
+            memberships: Arc::clone(memberships),
+        }
     }
 }
 
-fn rules_of<'a>(
-    found: &'a mut HashMap<Uid, ServerRules>,
-    snapshot: &Snapshot,
-    uid: Uid,
-    at: u32,
-) -> Option<&'a mut ServerRules> {
-    let offer = snapshot.offer(uid)?;
-    Some(found.entry(uid).or_insert_with(|| ServerRules {
-        offer: Arc::clone(offer),
-        tools: Vec::new(),
-        prompts: Vec::new(),
-        resources: Vec::new(),
-        resource_grants: Vec::new(),
-        first: at,
-    }))
+/// What is reached so far. What comes first is found first.
+struct Reach<'a> {
+    snapshot: &'a Snapshot,
+    only: Option<&'a HashSet<Uid>>,
+    servers: HashMap<Uid, ServerRules>,
+    bundles: HashMap<Name, (u32, Arc<Bundle>)>,
+}
+
+impl Reach<'_> {
+    fn asked(&self, server: &Uid) -> bool {
+        self.only.is_none_or(|only| only.contains(server))
+    }
+
+    fn bundle(&mut self, at: u32, name: &Name) {
+        let Some(bundle) = self.snapshot.bundle(name) else { return };
+        match self.only.filter(|only| only.len() < bundle.size()) {
+            Some(only) => {
+                for uid in only {
+                    if let Some(held) = bundle.of(*uid) {
+                        self.server(at, *uid, held.chosen.at(at));
+                    }
+                }
+            }
+            None => {
+                for (uid, chosen) in bundle.servers() {
+                    if self.asked(&uid) {
+                        self.server(at, uid, chosen.at(at));
+                    }
+                }
+            }
+        }
+        self.bundles.entry(name.clone()).or_insert_with(|| (at, Arc::clone(bundle)));
+    }
+
+    fn server(&mut self, at: u32, uid: Uid, chosen: Chosen) {
+        let Some(offer) = self.snapshot.offer(uid).filter(|_| !chosen.is_empty()) else { return };
+        let rules = self.servers.entry(uid).or_insert_with(|| ServerRules {
+            offer: Arc::clone(offer),
+            chosen: Chosen::default(),
+            first: at,
+        });
+        rules.chosen.append(chosen);
+    }
 }
 
 /// Grants and zone of one or several keys, with what was made of them so far.
@@ -195,6 +157,8 @@ fn rules_of<'a>(
 pub(crate) struct Access {
     pub(crate) zone: Name,
     pub(crate) grants: Vec<Grant>,
+    /// Bundles that the keys have because of their team.
+    pub(crate) memberships: Arc<[Membership]>,
     pub(crate) admitted: Admitted,
     made: OnceLock<Made>,
 }
@@ -209,8 +173,21 @@ struct Made {
 }
 
 impl Access {
-    pub(crate) const fn new(zone: Name, grants: Vec<Grant>, admitted: Admitted) -> Self {
-        Self { zone, grants, admitted, made: OnceLock::new() }
+    pub(crate) const fn new(
+        zone: Name,
+        grants: Vec<Grant>,
+        memberships: Arc<[Membership]>,
+        admitted: Admitted,
+    ) -> Self {
+        Self { zone, grants, memberships, admitted, made: OnceLock::new() }
+    }
+
+    /// Whether both say the same, of whatever snapshots they are.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        self.zone == other.zone
+            && self.grants == other.grants
+            && self.memberships == other.memberships
+            && self.admitted == other.admitted
     }
 
     fn made(&self, snapshot: &Snapshot) -> &Made {

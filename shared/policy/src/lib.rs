@@ -12,7 +12,9 @@
 
 mod access;
 pub mod address;
+mod bundle;
 pub mod check;
+mod chosen;
 pub mod circumstances;
 pub mod compile;
 mod conditions;

@@ -1,4 +1,4 @@
-//! Lists as JSON text: each definition under another name, and nothing else of it touched.
+//! Lists as JSON text: each definition under another name, in a bundle's words where it has some, and nothing else of it touched.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,26 +7,33 @@ use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::compile::model::Definition;
+use crate::resource::ToolRewrite;
 
-/// A JSON array of definitions.
-pub(crate) fn definitions<'a>(found: impl Iterator<Item = (&'a str, &'a Definition)>) -> Arc<str> {
+/// A JSON array of definitions, each with the name that it has there, and what it says there instead of its own words.
+pub(crate) fn definitions<'a>(
+    found: impl Iterator<Item = (&'a str, &'a Definition, Option<&'a ToolRewrite>)>,
+) -> Arc<str> {
     let mut out = String::from("[");
-    for (name, definition) in found {
+    for (name, definition, rewrite) in found {
         if out.len() > 1 {
             out.push(',');
         }
-        if name == &*definition.name {
+        let title = rewrite.and_then(|rewrite| rewrite.title.as_deref());
+        let description = rewrite.and_then(|rewrite| rewrite.description.as_deref());
+        if name == &*definition.name && title.is_none() && description.is_none() {
             out.push_str(definition.definition.get());
         } else {
-            renamed(definition.definition.get(), name, &mut out);
+            let words = [("name", Some(name)), ("title", title), ("description", description)];
+            reworded(definition.definition.get(), &words, &mut out);
         }
     }
     out.push(']');
     out.into()
 }
 
-/// Compile made sure that a definition is an object with a string `name`, so the empty arm is not reached.
-fn renamed(definition: &str, name: &str, out: &mut String) {
+/// The object with some of its texts replaced, or added behind the others. Compile made sure that a definition is an object with
+/// a string `name`, so the empty arm is not reached.
+fn reworded(definition: &str, words: &[(&str, Option<&str>)], out: &mut String) {
     let Ok(members) = members(definition) else {
         out.push_str("{}");
         return;
@@ -38,7 +45,17 @@ fn renamed(definition: &str, name: &str, out: &mut String) {
         }
         quote(member, out);
         out.push(':');
-        if member == "name" { quote(name, out) } else { out.push_str(value.get()) }
+        match words.iter().find_map(|(word, text)| text.filter(|_| word == member)) {
+            Some(text) => quote(text, out),
+            None => out.push_str(value.get()),
+        }
+    }
+    for (word, text) in words {
+        let Some(text) = text.filter(|_| !members.iter().any(|(member, _)| member == word)) else { continue };
+        out.push(',');
+        quote(word, out);
+        out.push(':');
+        quote(text, out);
     }
     out.push('}');
 }

@@ -8,12 +8,13 @@ mod tally;
 use crate::Reason;
 use crate::circumstances::{Circumstances, Era};
 use crate::compile::Snapshot;
-use crate::decide::Denial;
-use crate::resource::Uid;
-use crate::rule::Rule;
+use crate::decide::judge::{self, Asker, Ground, Refusal, Step, Steps};
+use crate::decide::resolve;
+use crate::resource::{Name, Uid};
+use crate::rule::{DefinitionKind, Rule};
 use crate::view::EndpointRef;
 
-pub use tally::{ChangedCalls, MAX_GROUPS, Replay, Replayed};
+pub use tally::{ChangedCalls, MAX_GROUPS, Replay, Replayed, UndecidableCalls};
 
 /// What a recorded call asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -57,6 +58,17 @@ pub enum Again {
     Permit,
     /// It is denied.
     Deny(Reason, Rule),
+    /// Nobody can tell: it depends on something that no record keeps.
+    Undecidable(Undecided),
+}
+
+/// What an outcome depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Undecided {
+    /// The rule that asks for it.
+    pub rule: Rule,
+    /// What it asks for, in a sentence.
+    pub why: String,
 }
 
 /// Whether a snapshot gives this reason. Of others the policy had permitted the call: what was met came after it.
@@ -86,23 +98,65 @@ impl Snapshot {
         let Some(endpoint) = endpoint(&call.endpoint) else { return denied(Reason::UnknownEndpoint) };
         let known = self.key_by_name(&call.key).filter(|principal| principal.key_uid == call.key_uid);
         let Some(principal) = known else { return denied(Reason::Unauthenticated) };
-        let told = |denial: Denial| Again::Deny(denial.reason, denial.rule);
-        let view = match self.endpoint(principal, endpoint) {
-            Ok(view) => view,
-            Err(denial) => return told(denial),
+        let told = |(reason, ground): Refusal<'_>| Again::Deny(reason, ground.rule(&principal.key_name));
+        if let Err(refusal) = principal.alive(call.unix_ms) {
+            return told(refusal);
+        }
+        let Some(view) = self.view(&principal.access, endpoint) else {
+            return denied(Reason::UnknownEndpoint);
         };
-        let circumstances = Circumstances { era: call.era, ..Circumstances::at(call.unix_ms) };
+        let rules = principal.access.rules(self);
+        let asker = Asker {
+            rules,
+            place: view.place(),
+            keyed: &principal.client_rules,
+            caller: rules.standpoints.caller(principal).map(|caller| &**caller),
+            listing: false,
+            circumstances: Circumstances { era: call.era, ..Circumstances::at(call.unix_ms) },
+        };
+        let mut lacking = Lacking { key: &principal.key_name, first: None };
+        let definition = |kind, lacking: &mut _| {
+            let candidate = resolve(self, view.place(), kind, &call.name, lacking)?;
+            judge::definition(&asker, candidate, lacking).map(|_| ())
+        };
         let decided = match (call.kind, &call.server) {
-            (RecordedKind::Tool, _) => self.decide_tool(principal, &view, &call.name, &circumstances),
-            (RecordedKind::Prompt, _) => self.decide_prompt(principal, &view, &call.name, &circumstances),
-            (RecordedKind::Resource, Some(server)) => {
-                self.decide_resource(principal, &view, server, &call.name, &circumstances)
-            }
+            (RecordedKind::Tool, _) => definition(DefinitionKind::Tool, &mut lacking),
+            (RecordedKind::Prompt, _) => definition(DefinitionKind::Prompt, &mut lacking),
+            (RecordedKind::Resource, Some(server)) => match self.server(server) {
+                Some(server) => judge::resource(&asker, server, &call.name, &mut lacking).map(|_| ()),
+                None => return denied(Reason::ToolUnknown),
+            },
             // No server had it: which one it would be asked of now is not known before the lists are.
             (RecordedKind::Resource, None) => return denied(Reason::ToolUnknown),
         };
-        decided.map_or_else(told, |_| Again::Permit)
+        match (decided, lacking.first) {
+            // Whatever is not known: another rule denies it.
+            (Err(refusal), _) => told(refusal),
+            (Ok(()), Some(undecided)) => Again::Undecidable(undecided),
+            (Ok(()), None) => Again::Permit,
+        }
     }
+}
+
+/// Goes on where something is not known, so that what denies all the same is found; and remembers the first of it.
+struct Lacking<'a> {
+    key: &'a Name,
+    first: Option<Undecided>,
+}
+
+impl Steps for Lacking<'_> {
+    fn step(&mut self, _: Step, _: bool, _: Ground<'_>, _: impl FnOnce() -> String) {}
+
+    fn unknown(&mut self, _: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool {
+        self.first.get_or_insert_with(|| Undecided { rule: ground.rule(self.key), why: detail() });
+        true
+    }
+
+    fn unknown_in_shadow(&mut self, _: Step, _: Ground<'_>, _: impl FnOnce() -> String) -> bool {
+        false
+    }
+
+    fn shadow(&mut self, _: &Name) {}
 }
 
 fn endpoint(path: &str) -> Option<EndpointRef<'_>> {

@@ -9,7 +9,7 @@ use crate::resource::{Kind, Name};
 
 /// The rule that decided. Prints as `VirtualKey/support-bot spec.grants[0]`, or `Default closed` where no resource decided.
 /// Cheap to make and to clone: it is made for every call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The kind of the resource; `None` for what Portcullis does by default.
     pub kind: Option<Kind>,
@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 /// A place in a resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RulePath {
     /// Nothing is allowed that no rule names.
     Closed,
@@ -36,6 +36,8 @@ pub enum RulePath {
     Grant(u32),
     /// `spec.tools[N]`
     Member(u32),
+    /// `spec.members.teams[N]`
+    Team(u32),
     /// The state of the approval of a tool or prompt: `tools/NAME`, `prompts/NAME`.
     Approval(DefinitionKind, Arc<str>),
 }
@@ -100,6 +102,7 @@ impl fmt::Display for RulePath {
             Self::Field(field) => f.write_str(field),
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),
+            Self::Team(at) => write!(f, "spec.members.teams[{at}]"),
             Self::Approval(kind, name) => write!(f, "{}s/{name}", kind.as_str()),
         }
     }

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use portcullis_seal::{Fingerprint, sha256};
 
-use crate::access::{Bundle, Rules};
+use crate::access::Rules;
+use crate::bundle::Bundle;
 use crate::circumstances::Circumstances;
 use crate::compile::model::{Definition, Offer, Principal, Prompt, Server, Tool};
 use crate::decide::judge::{self, Asker, Silent, Steps};
 use crate::pattern::Pattern;
 use crate::render;
-use crate::resource::Name;
+use crate::resource::{Name, ToolRewrite};
 use crate::rule::DefinitionKind;
 use crate::standpoint::Standpoint;
 
@@ -76,7 +77,7 @@ impl Place {
     pub(crate) fn holds(&self, server: &Server) -> bool {
         match self {
             Self::All => true,
-            Self::Bundle(bundle) => bundle.members.contains_key(&server.uid()),
+            Self::Bundle(bundle) => bundle.of(server.uid()).is_some(),
             Self::Server(offer) => offer.server.uid() == server.uid(),
         }
     }
@@ -89,6 +90,8 @@ pub struct ViewTool {
     pub name: Arc<str>,
     /// The tool.
     pub tool: Arc<Tool>,
+    /// What it says here instead of its own words.
+    pub rewrite: Option<Arc<ToolRewrite>>,
 }
 
 /// A prompt under the name that it has at the endpoint.
@@ -210,7 +213,7 @@ impl View {
     pub fn tools(&self) -> &[ViewTool] {
         self.tools.get_or_init(|| {
             let found = self.permitted(DefinitionKind::Tool, &self.asker(), &mut Silent);
-            found.into_iter().map(|(name, tool)| ViewTool { name, tool }).collect()
+            found.into_iter().map(|(name, tool, rewrite)| ViewTool { name, tool, rewrite }).collect()
         })
     }
 
@@ -219,7 +222,7 @@ impl View {
     pub fn prompts(&self) -> &[ViewPrompt] {
         self.prompts.get_or_init(|| {
             let found = self.permitted(DefinitionKind::Prompt, &self.asker(), &mut Silent);
-            found.into_iter().map(|(name, prompt)| ViewPrompt { name, prompt }).collect()
+            found.into_iter().map(|(name, prompt, _)| ViewPrompt { name, prompt }).collect()
         })
     }
 
@@ -229,9 +232,8 @@ impl View {
         kind: DefinitionKind,
         asker: &Asker<'_>,
         steps: &mut impl Steps,
-    ) -> Vec<(Arc<str>, Arc<Definition>)> {
-        let upstream = matches!(self.place, Place::Server(_));
-        let mut found: Vec<(Arc<str>, Arc<Definition>)> = self
+    ) -> Vec<Found> {
+        let mut found: Vec<Found> = self
             .rules
             .servers
             .iter()
@@ -241,12 +243,16 @@ impl View {
                 DefinitionKind::Prompt => &rules.offer.prompts,
             })
             .filter_map(|candidate| {
-                let name = if upstream { Some(&candidate.name) } else { candidate.exposed.as_ref() }?;
+                let (name, rewrite) = match &self.place {
+                    Place::All => (candidate.exposed.as_ref()?, None),
+                    Place::Bundle(bundle) => (bundle.name(candidate)?, bundle.texts(candidate).cloned()),
+                    Place::Server(_) => (&candidate.name, None),
+                };
                 let (definition, _) = judge::definition(asker, candidate, steps).ok()?;
-                Some((Arc::clone(name), Arc::clone(definition)))
+                Some((Arc::clone(name), Arc::clone(definition), rewrite))
             })
             .collect();
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         found
     }
 
@@ -262,24 +268,37 @@ impl View {
         })
     }
 
-    /// The patterns of resource URIs that are granted of a server; none in bundles, and none of a server that may not be
-    /// reached. Match them with [`Pattern::matches_uri`].
+    /// The patterns of resource URIs that are granted of a server, or held by the bundle, all of which its grant gives; none of a
+    /// server that may not be reached. Match them with [`Pattern::matches_uri`].
     #[must_use]
     pub fn resource_patterns(&self, server: &str) -> &[Pattern] {
-        if matches!(self.place, Place::Bundle(_)) {
-            return &[];
-        }
         let found = self.rules.servers.iter().find(|rules| rules.offer.server.name() == server);
         let permitted =
             found.filter(|rules| judge::server(&self.asker(), &rules.offer.server, &mut Silent).is_ok());
-        permitted.map_or(&[], |rules| &rules.resources)
+        let Some(rules) = permitted else { return &[] };
+        match &self.place {
+            Place::Bundle(bundle) => {
+                bundle.of(rules.offer.server.uid()).map_or(&[], |held| held.chosen.resources())
+            }
+            Place::All | Place::Server(_) => rules.chosen.resources(),
+        }
+    }
+
+    /// Whether a prompt can be here at all, now or once it is approved.
+    #[must_use]
+    pub fn may_hold_prompts(&self) -> bool {
+        match &self.place {
+            Place::Bundle(bundle) => bundle.servers().any(|(_, chosen)| chosen.has_prompts()),
+            Place::All | Place::Server(_) => true,
+        }
     }
 
     /// A JSON array of the definitions of [`View::tools`], in its order: each under its name here, all else untouched.
     #[must_use]
     pub fn tools_json(&self) -> &Arc<str> {
         self.tools_json.get_or_init(|| {
-            render::definitions(self.tools().iter().map(|found| (&*found.name, &*found.tool)))
+            let tools = self.tools().iter();
+            render::definitions(tools.map(|found| (&*found.name, &*found.tool, found.rewrite.as_deref())))
         })
     }
 
@@ -287,20 +306,24 @@ impl View {
     #[must_use]
     pub fn prompts_json(&self) -> &Arc<str> {
         self.prompts_json.get_or_init(|| {
-            render::definitions(self.prompts().iter().map(|found| (&*found.name, &*found.prompt)))
+            render::definitions(self.prompts().iter().map(|found| (&*found.name, &*found.prompt, None)))
         })
     }
 
     /// Changes exactly when the list of tools does.
     #[must_use]
     pub fn tools_tag(&self) -> Fingerprint {
-        *self.tools_tag.get_or_init(|| tag(self.tools().iter().map(|found| (&found.name, &found.tool))))
+        *self.tools_tag.get_or_init(|| {
+            tag(self.tools().iter().map(|found| (&found.name, &found.tool, found.rewrite.as_deref())))
+        })
     }
 
     /// Changes exactly when the list of prompts does.
     #[must_use]
     pub fn prompts_tag(&self) -> Fingerprint {
-        *self.prompts_tag.get_or_init(|| tag(self.prompts().iter().map(|found| (&found.name, &found.prompt))))
+        *self
+            .prompts_tag
+            .get_or_init(|| tag(self.prompts().iter().map(|found| (&found.name, &found.prompt, None))))
     }
 
     /// Changes when the servers, or the patterns of what is granted of their resources, do. The lists themselves are live.
@@ -329,14 +352,22 @@ impl View {
     }
 }
 
-/// The pin covers the whole definition; the name and the server stand beside it.
-fn tag<'a>(found: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Definition>)>) -> Fingerprint {
+/// A name here, what has it, and what it says here.
+pub(crate) type Found = (Arc<str>, Arc<Definition>, Option<Arc<ToolRewrite>>);
+
+/// The pin covers the whole definition; the name, the server and the words that stand in for its own are beside it.
+fn tag<'a>(
+    found: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Definition>, Option<&'a ToolRewrite>)>,
+) -> Fingerprint {
     let mut text = Vec::new();
-    for (name, definition) in found {
+    for (name, definition, rewrite) in found {
         text.extend_from_slice(name.as_bytes());
         text.push(0);
         text.extend_from_slice(definition.server.uid().0.as_bytes());
         text.extend_from_slice(definition.pin.as_bytes());
+        for words in rewrite.into_iter().flat_map(|rewrite| [&rewrite.title, &rewrite.description]) {
+            text.extend_from_slice(&sha256(words.as_deref().unwrap_or_default().as_bytes()));
+        }
     }
     Fingerprint::from_bytes(sha256(&text))
 }

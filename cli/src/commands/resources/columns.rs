@@ -45,7 +45,7 @@ const fn columns(kind: Kind) -> &'static [Column] {
             ("DATA-CLASSES", "/spec/allowedDataClasses"),
             ("AUDIT", "/spec/audit"),
         ],
-        Kind::ToolBundle => &[NAME, ("SERVERS", "/spec/tools")],
+        Kind::ToolBundle => &[NAME, ("SERVERS", "/spec/tools"), ("TEAMS", "/spec/members/teams")],
         Kind::Team => &[NAME, ("CUSTOMER", "/spec/customer")],
         Kind::RolloutPolicy => &[
             NAME,

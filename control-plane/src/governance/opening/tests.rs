@@ -29,6 +29,11 @@ fn opened(state: &State, touched: &[Touched<'_>]) -> Vec<&'static str> {
 #[test]
 fn only_what_opens_a_server_is_named() {
     let limits = |bytes: &str| json!({ "limits": { "maxResponseBytes": bytes } });
+    let of_one = |more: Value| {
+        let mut one = json!({ "name": "pay" });
+        one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "tools": { "overrides": [one] } })
+    };
     for (before, after, expected) in [
         (json!({}), json!({}), vec![]),
         (json!({ "zone": "a" }), json!({ "zone": "b" }), vec!["zone-mapping"]),
@@ -40,6 +45,11 @@ fn only_what_opens_a_server_is_named() {
         (json!({}), json!({ "tools": { "changedTools": "keep-pinned" } }), vec!["approval-mode"]),
         (json!({ "tools": { "changedTools": "approve" } }), json!({}), vec![]),
         (json!({}), json!({ "dataClasses": ["public"] }), vec![]),
+        (json!({}), of_one(json!({ "zone": "b" })), vec!["zone-mapping"]),
+        (of_one(json!({ "zone": "b" })), of_one(json!({ "zone": "c" })), vec!["zone-mapping"]),
+        (of_one(json!({ "zone": "b" })), json!({}), vec!["zone-mapping"]),
+        (json!({}), of_one(json!({ "zone": "default" })), vec![]),
+        (of_one(json!({})), of_one(json!({ "alias": "x" })), vec![]),
     ] {
         let (before, after) = (server_with(&before), server_with(&after));
         let told = found(Kind::McpServer, "crm", Some(&before), Some(&after));
@@ -52,7 +62,8 @@ fn only_what_opens_a_server_is_named() {
 }
 
 #[test]
-fn a_zone_opens_with_more_zones_more_classes_or_less_audit() {
+fn a_zone_opens_with_more_of_what_it_lets_in_or_less_audit() {
+    let networks = |ranges: &[&str]| json!({ "callerNetworks": ranges });
     let zone = |spec: &Value| document("TrustZone", "z", spec);
     for (before, after, opens) in [
         (json!({}), json!({}), false),
@@ -63,6 +74,19 @@ fn a_zone_opens_with_more_zones_more_classes_or_less_audit() {
         (json!({ "allowedDataClasses": ["*"] }), json!({ "allowedDataClasses": ["a"] }), false),
         (json!({}), json!({ "audit": "best-effort" }), true),
         (json!({ "audit": "best-effort" }), json!({}), false),
+        (json!({ "callerNetworks": ["10.0.0.0/8"] }), json!({}), true),
+        (json!({}), json!({ "callerNetworks": ["10.0.0.0/8"] }), false),
+        (networks(&["10.0.0.0/8"]), networks(&["10.0.0.0/8", "192.168.0.0/16"]), true),
+        (networks(&["10.1.0.0/16"]), networks(&["10.0.0.0/8"]), true),
+        (networks(&["10.0.0.0/8", "192.168.0.0/16"]), networks(&["10.1.0.0/16"]), false),
+        (json!({ "allowedEras": ["modern"] }), json!({ "allowedEras": ["modern", "legacy"] }), true),
+        (json!({ "allowedEras": ["modern"] }), json!({ "allowedEras": ["legacy"] }), true),
+        (json!({ "allowedEras": ["modern"] }), json!({}), true),
+        (json!({ "allowedEras": ["modern", "legacy"] }), json!({ "allowedEras": ["modern"] }), false),
+        (json!({}), json!({ "allowedEras": ["modern"] }), false),
+        (json!({ "allowedHosting": ["self"] }), json!({ "allowedHosting": ["self", "vendor"] }), true),
+        (json!({ "allowedHosting": ["self"] }), json!({}), true),
+        (json!({ "allowedHosting": ["self", "vendor"] }), json!({ "allowedHosting": ["self"] }), false),
     ] {
         let (before, after) = (zone(&before), zone(&after));
         let told = found(Kind::TrustZone, "z", Some(&before), Some(&after));
@@ -122,4 +146,25 @@ fn what_a_tier_gives_opens_the_servers_that_leave_it_to_their_tier() {
         .map(|name| both.iter().map(|class| (name.to_owned(), *class)).collect::<Vec<_>>());
     assert_eq!(only(&[change(None, Some(&loose)), moves]), expected.concat());
     assert!(only(&[moves]).is_empty(), "without defaults all tiers are alike");
+}
+
+#[test]
+fn an_enforced_policy_is_loosened_by_whatever_makes_it_say_or_do_something_else() {
+    let policy =
+        |mode: &str, cedar: &str| document("AccessPolicy", "p", &json!({ "mode": mode, "cedar": cedar }));
+    let (one, other) =
+        ("forbid(principal, action, resource);", "forbid(principal, action == Action::\"call\", resource);");
+    for (before, after, loosens) in [
+        (policy("enforce", one), Some(policy("shadow", one)), true),
+        (policy("enforce", one), Some(policy("enforce", other)), true),
+        (policy("enforce", one), None, true),
+        (policy("enforce", one), Some(policy("enforce", one)), false),
+        (policy("shadow", one), Some(policy("enforce", one)), false),
+        (policy("shadow", one), Some(policy("shadow", other)), false),
+        (policy("shadow", one), None, false),
+    ] {
+        let told = found(Kind::AccessPolicy, "p", Some(&before), after.as_ref());
+        assert_eq!(told, if loosens { vec!["policy-loosening"] } else { vec![] }, "{before} -> {after:?}");
+    }
+    assert!(found(Kind::AccessPolicy, "p", None, Some(&policy("enforce", one))).is_empty());
 }

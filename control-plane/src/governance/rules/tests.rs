@@ -97,8 +97,34 @@ fn only_a_definition_that_says_that_it_only_reads_is_approved_by_itself() {
         (json!({ "readOnlyHint": true }), false),
         (json!({}), false),
     ] {
-        assert_eq!(with.approves_by_itself(&definition.to_string()), alone, "{definition}");
-        assert!(!without.approves_by_itself(&definition.to_string()));
+        let risk = Risk::default();
+        assert_eq!(with.approves_by_itself(&definition.to_string(), risk), alone, "{definition}");
+        assert!(!without.approves_by_itself(&definition.to_string(), risk));
     }
-    assert!(!with.approves_by_itself("not JSON"));
+    assert!(!with.approves_by_itself("not JSON", Risk::default()));
+}
+
+#[test]
+fn what_the_review_rates_worse_than_a_rule_accepts_is_not_approved_by_itself() {
+    let rule = |auto: Value| {
+        let spec = json!({ "approvers": [{ "role": "approver" }], "autoApprove": auto });
+        book(vec![object("ApprovalRule", "auto", &spec)])
+    };
+    let found = [None, Some(Severity::Info), Some(Severity::Warn), Some(Severity::High)];
+    let reads = json!({ "annotations": { "readOnlyHint": true } }).to_string();
+    for (auto, definition, expected) in [
+        (json!({ "risk": "none" }), "{}", [true, false, false, false]),
+        (json!({ "risk": "info" }), "{}", [true, true, false, false]),
+        (json!({ "risk": "warn" }), "{}", [true, true, true, false]),
+        // All conditions must hold.
+        (json!({ "risk": "info", "readOnlyHint": true }), "{}", [false; 4]),
+        (json!({ "risk": "info", "readOnlyHint": true }), reads.as_str(), [true, true, false, false]),
+        // A document of an older version, which nobody checks again: no condition approves nothing.
+        (json!({ "readOnlyHint": false }), "{}", [false; 4]),
+    ] {
+        let book = rule(auto.clone());
+        let rule = book.rule(&crm().class(ChangeClass::New)).unwrap();
+        let decided = found.map(|highest| rule.approves_by_itself(definition, Risk { highest, findings: 1 }));
+        assert_eq!(decided, expected, "{auto} {definition}");
+    }
 }

@@ -162,10 +162,11 @@ pub(super) fn approval_rule(spec: &ApprovalRuleSpec, set: &ResourceSet, of: &mut
     {
         of.add("spec.expiresAfter", "it is 1m to 365d");
     }
-    if spec.auto_approve.as_ref().is_some_and(|auto| !auto.read_only_hint) {
+    if spec.auto_approve.as_ref().is_some_and(|auto| !auto.read_only_hint && auto.risk.is_none()) {
         of.add(
-            "spec.autoApprove.readOnlyHint",
-            "nothing is approved by itself unless it says that it only reads: write true, or leave autoApprove out",
+            "spec.autoApprove",
+            "nothing is approved by itself without a condition: write readOnlyHint: true, or risk: none, info or warn, or \
+             leave autoApprove out",
         );
     }
     if spec.auto_approve.is_some() && matches.changes.iter().flatten().any(|change| change.is_proposal()) {

@@ -1,9 +1,9 @@
-//! Virtual keys and bundles: what they name is there, and their patterns can be read.
+//! Virtual keys: what they name is there, and their patterns can be read.
 
 use super::{FindingsOf, ResourceSet, text};
-use crate::resource::{Grant, Kind, ToolBundleSpec, VirtualKeySpec};
+use crate::resource::{Grant, Kind, VirtualKeySpec};
 
-/// How many grants a key, or members a bundle, may have.
+/// How many grants a key may have.
 const MAX_GRANTS: usize = 1_000;
 
 pub(super) fn check(spec: &VirtualKeySpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
@@ -32,18 +32,5 @@ pub(super) fn check(spec: &VirtualKeySpec, set: &ResourceSet, of: &mut FindingsO
                 text::patterns(&format!("{field}.resources"), &grant.resources, of);
             }
         }
-    }
-}
-
-pub(super) fn bundle(spec: &ToolBundleSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
-    if spec.tools.len() > MAX_GRANTS {
-        of.add("spec.tools", format!("a bundle has at most {MAX_GRANTS} members"));
-        return;
-    }
-    for (at, member) in spec.tools.iter().enumerate() {
-        let field = format!("spec.tools[{at}]");
-        of.reference(&format!("{field}.server"), Kind::McpServer, &member.server, set);
-        text::patterns(&format!("{field}.allow"), &member.allow, of);
-        text::patterns(&format!("{field}.except"), &member.except, of);
     }
 }

@@ -1,11 +1,13 @@
 //! Judges a whole set of resources as `apply` does: what each one says, and whether they fit together.
 
+mod bundle;
 mod client;
 pub mod governance;
 mod key;
 pub(crate) mod policy;
 mod rollout;
 mod server;
+mod teams;
 mod text;
 mod warn;
 mod zone;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::resource::{Kind, Metadata, Name, Resource, Spec, TrustZoneSpec};
 use crate::snapshot::default_zone_name;
+use teams::Teams;
 
 /// What is wrong, or worth a warning, in one field of one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +130,7 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
             Spec::RolloutPolicy(spec) => rollout::policy(spec, set, &mut of),
             Spec::TierDefaults(spec) => rollout::tier(resource.name(), spec, set, &mut of),
             Spec::McpServer(spec) => server::check(spec, set, &mut of),
-            Spec::ToolBundle(spec) => key::bundle(spec, set, &mut of),
+            Spec::ToolBundle(spec) => bundle::check(spec, set, &mut of),
             Spec::VirtualKey(spec) => key::check(spec, set, &mut of),
             Spec::Role(spec) => governance::role(spec, &mut of),
             Spec::RoleBinding(spec) => governance::binding(spec, set, &mut of),
@@ -148,12 +151,19 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
 #[must_use]
 pub fn warnings(set: &ResourceSet, known_tools: &dyn Fn(&Name) -> Option<Vec<String>>) -> Vec<Finding> {
     let mut findings = Findings::default();
+    let teams = Teams::of(set);
     for resource in set.iter() {
         let mut of = findings.of(resource);
         match &resource.spec {
-            Spec::ToolBundle(spec) => warn::bundle(spec, known_tools, &mut of),
-            Spec::VirtualKey(spec) => warn::key(spec, set, known_tools, &mut of),
             Spec::Client(spec) => warn::client(spec, set, &mut of),
+            Spec::ToolBundle(spec) => {
+                warn::bundle(spec, known_tools, &mut of);
+                teams.bundle(spec, &mut of);
+            }
+            Spec::VirtualKey(spec) => {
+                warn::key(spec, set, known_tools, &mut of);
+                teams.key(spec, set, &mut of);
+            }
             Spec::TrustZone(_)
             | Spec::Customer(_)
             | Spec::Team(_)

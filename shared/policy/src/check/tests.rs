@@ -693,3 +693,28 @@ fn stages_tiers_and_sandboxes_that_cannot_be_meant_are_refused() {
         assert!(found[0].message.contains(word), "{spec}: {}", found[0].message);
     }
 }
+
+#[test]
+fn a_rule_that_approves_by_itself_says_by_which_condition() {
+    let with = |auto: Value| {
+        let mut set = base();
+        let spec = json!({ "approvers": [{ "role": "approver" }], "autoApprove": auto });
+        set.insert(resource("ApprovalRule", "r", &spec));
+        findings(&set)
+    };
+    for auto in [
+        json!({ "readOnlyHint": true }),
+        json!({ "risk": "none" }),
+        json!({ "risk": "info" }),
+        json!({ "risk": "warn", "readOnlyHint": true }),
+    ] {
+        assert_eq!(with(auto.clone()), Vec::<String>::new(), "{auto}");
+    }
+    for auto in [json!({}), json!({ "readOnlyHint": false })] {
+        let found = with(auto.clone());
+        assert!(
+            matches!(found.as_slice(), [one] if one.starts_with("ApprovalRule/r: spec.autoApprove: ") && one.contains("risk: none")),
+            "{auto}: {found:?}"
+        );
+    }
+}

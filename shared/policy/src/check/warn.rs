@@ -2,7 +2,9 @@
 
 use super::{FindingsOf, ResourceSet};
 use crate::pattern::Pattern;
-use crate::resource::{ClientSpec, Grant, Kind, McpServerSpec, Name, Spec, ToolBundleSpec, VirtualKeySpec};
+use crate::resource::{
+    ClientSpec, Grant, Kind, McpServerSpec, Name, Spec, ToolBundleSpec, ToolRewrite, VirtualKeySpec,
+};
 
 type KnownTools<'a> = &'a dyn Fn(&Name) -> Option<Vec<String>>;
 
@@ -11,7 +13,17 @@ const MAX_NAMES: usize = 10;
 
 pub(super) fn bundle(spec: &ToolBundleSpec, known: KnownTools<'_>, of: &mut FindingsOf<'_>) {
     for (at, member) in spec.tools.iter().enumerate() {
-        chosen(&format!("spec.tools[{at}]"), &member.server, &member.allow, &member.except, known, of);
+        let field = format!("spec.tools[{at}]");
+        chosen(&field, &member.server, &member.allow, &member.except, known, of);
+        let Some(known) = known(&member.server) else { continue };
+        for (rewrite, ToolRewrite { name, .. }) in member.rewrite.iter().enumerate() {
+            // What allow names is told of there.
+            if !known.contains(name) && !member.allow.contains(name) {
+                let message =
+                    format!("{} has no {name}: until it does, this rewrites nothing", member.server);
+                of.add(&format!("{field}.rewrite[{rewrite}].name"), message);
+            }
+        }
     }
 }
 
@@ -37,9 +49,7 @@ pub(super) fn key(spec: &VirtualKeySpec, set: &ResourceSet, known: KnownTools<'_
                 else {
                     continue;
                 };
-                for member in &bundle.tools {
-                    crossing(&format!("{field}.bundle"), &spec.zone, &member.server, set, of);
-                }
+                crossings(&format!("{field}.bundle"), &spec.zone, bundle, set, of);
             }
         }
     }
@@ -88,6 +98,19 @@ fn chosen(
         }
     };
     of.add(&format!("{field}.allow"), message);
+}
+
+/// What a bundle holds of servers whose zones the key's zone does not reach.
+pub(super) fn crossings(
+    field: &str,
+    from: &Name,
+    bundle: &ToolBundleSpec,
+    set: &ResourceSet,
+    of: &mut FindingsOf<'_>,
+) {
+    for member in &bundle.tools {
+        crossing(field, from, &member.server, set, of);
+    }
 }
 
 /// A grant of a server whose zone the key's zone does not reach.

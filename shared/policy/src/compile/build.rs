@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use portcullis_seal::sha256;
 
-use super::chosen::{self, Chosen};
+use super::admission::{self, Admission};
+use super::bundles::{Offered, bundles, memberships};
 use super::clients::clients;
 use super::conditions::conditions;
 use super::definitions::{definitions, hosted_where_it_may_be};
@@ -13,7 +14,6 @@ use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
-use crate::access::{Bundle, read_members};
 use crate::resource::{Kind, Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
@@ -76,22 +76,25 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let sandboxes = servers.values().filter_map(|server| server.twin.clone()).map(|twin| (twin.uid(), twin));
     let sandboxes = sandboxes.collect();
     let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
-    let bundles = bundles(sorted.bundles, &servers, &mut notes);
+    let offered = Offered { offers: &offers, tools: &tools };
+    let bundles = bundles(sorted.bundles, &teams, &servers, &offered, &mut notes);
+    let of_teams = memberships(&bundles);
     let mark = Arc::new(SnapshotMark { _unique: 0 });
     let (clients, keyed) = clients(sorted.clients, &zones, &servers, &mut notes);
-    let chosen = Chosen::new(&servers, &bundles);
+    let admission = Admission::new(&servers, &bundles, &of_teams);
     let known = Known {
         zones: &zones,
         teams: &teams,
         servers: &servers,
         bundles: &bundles,
         keyed: &keyed,
+        of_teams: &of_teams,
         mark: &mark,
-        chosen: &chosen,
+        admission: &admission,
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
     keyed.dangling(&by_key_name, &clients, &mut notes);
-    chosen::dangling(&servers, &teams, &by_key_name, &mut notes);
+    admission::dangling(&servers, &teams, &by_key_name, &mut notes);
     let there = |kind: Kind, name: &str| match kind {
         Kind::TrustZone => zones.contains_key(name),
         Kind::Customer => customers.contains(name),
@@ -252,7 +255,6 @@ fn servers(
     }
     servers
 }
-
 /// The entry of a server's sandbox.
 fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
     let sandbox = server.sandbox.as_ref()?;
@@ -261,27 +263,4 @@ fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
     let uid = Uid(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]));
     let (transport, auth) = (sandbox.transport.clone(), sandbox.auth.clone());
     Some(ServerEntry { uid, transport, auth, sandbox: None, ..server.clone() })
-}
-
-fn bundles(
-    entries: Vec<BundleEntry>,
-    servers: &HashMap<Name, Arc<Server>>,
-    notes: &mut Notes,
-) -> HashMap<Name, Arc<Bundle>> {
-    let mut bundles: HashMap<Name, Arc<Bundle>> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        for (at, member) in entry.tools.iter().enumerate() {
-            if !servers.contains_key(&member.server) {
-                let from = format!("ToolBundle/{}", entry.name);
-                notes.dangling(from, format!("tools[{at}].server"), "McpServer", &member.server);
-            }
-        }
-        let uid_of = |name: &Name| servers.get(name).map(|server| server.uid());
-        let members = read_members(&entry.tools, uid_of);
-        let uid = entry.uid.to_string();
-        if let Some(other) = bundles.insert(entry.name.clone(), Arc::new(Bundle { entry, members })) {
-            notes.duplicate("bundle names", &other.entry.name, other.entry.uid.to_string(), uid);
-        }
-    }
-    bundles
 }

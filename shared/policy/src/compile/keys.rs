@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use portcullis_seal::Fingerprint;
 
-use super::chosen::Chosen;
+use super::admission::Admission;
 use super::clients::Keyed;
 use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
-use crate::access::{Access, Bundle};
+use crate::access::{Access, Membership};
+use crate::bundle::Bundle;
 use crate::opening::Admitted;
 use crate::resource::{Grant, Name};
 use crate::snapshot::KeyEntry;
@@ -21,10 +22,13 @@ pub(super) struct Known<'a> {
     pub(super) servers: &'a HashMap<Name, Arc<Server>>,
     pub(super) bundles: &'a HashMap<Name, Arc<Bundle>>,
     pub(super) keyed: &'a Keyed,
+    pub(super) of_teams: &'a HashMap<Name, Arc<[Membership]>>,
     pub(super) mark: &'a Arc<SnapshotMark>,
-    pub(super) chosen: &'a Chosen<'a>,
+    pub(super) admission: &'a Admission<'a>,
 }
 
+/// What keys share their access by: zone, grants, the bundles of the team, and what is open for them.
+type Reach = (Name, Vec<Grant>, Arc<[Membership]>, Admitted);
 type ByHash = HashMap<Fingerprint, Arc<Principal>>;
 type ByKeyName = HashMap<Name, Arc<Principal>>;
 
@@ -32,14 +36,18 @@ type ByKeyName = HashMap<Name, Arc<Principal>>;
 pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
-    let mut shared: HashMap<(Name, Vec<Grant>, Admitted), Arc<Access>> = HashMap::new();
+    let mut shared: HashMap<Reach, Arc<Access>> = HashMap::new();
+    let none: Arc<[Membership]> = Arc::from([]);
     for entry in entries {
         check_key(&entry, known, notes);
-        let admitted = known.chosen.admitted(&entry);
+        let admitted = known.admission.admitted(&entry);
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
-        let access = shared.entry((entry.zone, entry.grants, admitted)).or_insert_with_key(
-            |(zone, grants, admitted)| Arc::new(Access::new(zone.clone(), grants.clone(), admitted.clone())),
-        );
+        let memberships = entry.team.as_ref().and_then(|team| known.of_teams.get(team)).unwrap_or(&none);
+        let reach = (entry.zone, entry.grants, Arc::clone(memberships), admitted);
+        let access = shared.entry(reach).or_insert_with_key(|(zone, grants, memberships, admitted)| {
+            let (zone, grants) = (zone.clone(), grants.clone());
+            Arc::new(Access::new(zone, grants, Arc::clone(memberships), admitted.clone()))
+        });
         let expires = entry.expires_at.as_ref().map(unix_ms);
         let client_rules = known.keyed.of(&entry.name, &entry.labels);
         let subject: Arc<str> = entry.principal.subject.as_str().into();

@@ -4,8 +4,9 @@
 //! swaps. What cannot be right is an error (dangling references, two claimants of a name); what is merely not servable is
 //! reported, and denied when it is asked for.
 
+mod admission;
 mod build;
-mod chosen;
+mod bundles;
 mod clients;
 mod conditions;
 mod definitions;
@@ -24,7 +25,7 @@ pub use error::CompileError;
 pub use header_params::{HeaderParam, ParamKind};
 pub use model::{Definition, Principal, Prompt, Server, Tool, Zone};
 
-use crate::access::Bundle;
+use crate::bundle::Bundle;
 use crate::resource::{Name, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};
@@ -151,6 +152,20 @@ impl Snapshot {
             DefinitionKind::Prompt => &self.prompts,
         };
         names.get(name).map(|found| &**found)
+    }
+
+    /// Whether both ask the same of a call's circumstances and arguments: by the networks and eras of zones, by `Client`s and
+    /// by policies.
+    pub(crate) fn asks_like(&self, other: &Self) -> bool {
+        let zones = |one: &Self, other: &Self| {
+            one.zones
+                .iter()
+                .all(|(name, zone)| other.zones.get(name).is_some_and(|other| zone.entry == other.entry))
+        };
+        self.standpoints.clients == other.standpoints.clients
+            && self.standpoints.conditions.same(&other.standpoints.conditions)
+            && self.zones.len() == other.zones.len()
+            && zones(self, other)
     }
 
     pub(crate) fn principal_by_hash(&self, hash: &Fingerprint) -> Option<&Arc<Principal>> {

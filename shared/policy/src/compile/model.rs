@@ -198,12 +198,17 @@ pub(crate) struct SnapshotMark {
 impl Offer {
     /// A tool or a prompt by the upstream's name.
     pub(crate) fn find(&self, kind: DefinitionKind, name: &str) -> Option<&Candidate> {
+        self.find_arc(kind, name).map(|found| &**found)
+    }
+
+    /// [`Offer::find`], shared.
+    pub(crate) fn find_arc(&self, kind: DefinitionKind, name: &str) -> Option<&Arc<Candidate>> {
         let list = match kind {
             DefinitionKind::Tool => &self.tools,
             DefinitionKind::Prompt => &self.prompts,
         };
         let at = list.binary_search_by(|candidate| (*candidate.name).cmp(name)).ok()?;
-        list.get(at).map(|found| &**found)
+        list.get(at)
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Ground<'a> {
     Grant(u32),
     KeyField(&'static str),
     Member(&'a Name, u32),
+    /// A team that a bundle names, by its place there.
+    Team(&'a Name, u32),
     BundleField(&'a Name, &'static str),
     ZoneField(&'a Name, &'static str),
     ClientField(&'a Name, &'static str),
@@ -46,6 +48,7 @@ impl Ground<'_> {
             Self::Grant(at) => of(Kind::VirtualKey, key, RulePath::Grant(at)),
             Self::KeyField(field) => of(Kind::VirtualKey, key, RulePath::Field(field)),
             Self::Member(bundle, at) => of(Kind::ToolBundle, bundle, RulePath::Member(at)),
+            Self::Team(bundle, at) => of(Kind::ToolBundle, bundle, RulePath::Team(at)),
             Self::BundleField(bundle, field) => of(Kind::ToolBundle, bundle, RulePath::Field(field)),
             Self::ZoneField(zone, field) => of(Kind::TrustZone, zone, RulePath::Field(field)),
             Self::ClientField(client, field) => of(Kind::Client, client, RulePath::Field(field)),
@@ -114,6 +117,11 @@ pub(crate) trait Steps {
 
     /// A rule asks for something that is not known of the call. Says whether to go on as if it held; a decision never does.
     fn unknown(&mut self, step: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool;
+
+    /// As [`Steps::unknown`], where only policies in shadow mode ask: whatever it is, they let the call through.
+    fn unknown_in_shadow(&mut self, step: Step, ground: Ground<'_>, detail: impl FnOnce() -> String) -> bool {
+        self.unknown(step, ground, detail)
+    }
 
     /// A policy in shadow mode would have denied.
     fn shadow(&mut self, policy: &Name);
@@ -185,7 +193,7 @@ pub(crate) fn definition<'a>(
         steps.step(Step::Grant, false, ground, || format!("no grant names {name} of {}", server.name()));
         return Err((Reason::ToolNotGranted, ground));
     };
-    steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names {name} of {}", server.name()));
+    steps.step(Step::Grant, true, rules.ground(grant), || format!("names {name} of {}", server.name()));
     in_bundle(place, candidate, steps)?;
     let definition = approved(candidate, steps)?;
     stage(rules, server, steps)?;
@@ -197,23 +205,15 @@ pub(crate) fn definition<'a>(
 
 fn granted(rules: &ServerRules, candidate: &Candidate) -> Option<u32> {
     match candidate.kind {
-        DefinitionKind::Tool => {
-            rules.tools.iter().find(|(_, selection)| selection.matches(&candidate.name)).map(|(at, _)| *at)
-        }
-        DefinitionKind::Prompt => {
-            rules.prompts.iter().find(|(_, set)| set.matches(&candidate.name)).map(|(at, _)| *at)
-        }
+        DefinitionKind::Tool => rules.chosen.tool(&candidate.name),
+        DefinitionKind::Prompt => rules.chosen.prompt(&candidate.name),
     }
 }
 
 fn in_bundle<'a>(place: &'a Place, candidate: &Candidate, steps: &mut impl Steps) -> Result<(), Refusal<'a>> {
     let Place::Bundle(bundle) = place else { return Ok(()) };
     let name = &bundle.entry.name;
-    let member = match candidate.kind {
-        DefinitionKind::Tool => bundle.member(candidate.server.uid(), &candidate.name),
-        // Bundles hold tools only.
-        DefinitionKind::Prompt => None,
-    };
+    let member = bundle.member(candidate);
     if let Some(at) = member {
         steps.step(Step::Bundle, true, Ground::Member(name, at), || {
             format!("{name} holds {}", candidate.name)
@@ -257,7 +257,7 @@ pub(crate) fn server<'a>(
         steps.step(Step::Grant, false, ground, || format!("no grant names anything of {}", server.name()));
         return Err((Reason::ToolNotGranted, ground));
     };
-    steps.step(Step::Grant, true, Ground::Grant(found.first), || format!("names {}", server.name()));
+    steps.step(Step::Grant, true, rules.ground(found.first), || format!("names {}", server.name()));
     if !place.holds(server) {
         let ground = match place {
             Place::Bundle(bundle) => Ground::BundleField(&bundle.entry.name, "spec.tools"),
@@ -272,7 +272,7 @@ pub(crate) fn server<'a>(
     Ok(found.first)
 }
 
-/// Judges one resource. Bundles hold none.
+/// Judges one resource.
 pub(crate) fn resource<'a>(
     asker: &Asker<'a>,
     server: &'a Server,
@@ -280,21 +280,31 @@ pub(crate) fn resource<'a>(
     steps: &mut impl Steps,
 ) -> Result<u32, Refusal<'a>> {
     let Asker { rules, place, .. } = *asker;
-    let grants = rules.server(server.uid()).and_then(|rules| {
-        let at = rules.resources.iter().position(|pattern| pattern.matches_uri(uri))?;
-        rules.resource_grants.get(at).copied()
-    });
-    let Some(grant) = grants else {
+    let Some(grant) = rules.server(server.uid()).and_then(|rules| rules.chosen.resource(uri)) else {
         let ground = Ground::KeyField("spec.grants");
         steps.step(Step::Grant, false, ground, || {
             format!("no pattern matches a resource of {}", server.name())
         });
         return Err((Reason::ToolNotGranted, ground));
     };
-    steps.step(Step::Grant, true, Ground::Grant(grant), || format!("names it at {}", server.name()));
-    if matches!(place, Place::Bundle(_)) || !place.holds(server) {
-        steps.step(Step::Bundle, false, Ground::Closed, || "this endpoint holds no such resource".to_owned());
-        return Err((Reason::ToolNotGranted, Ground::Closed));
+    steps.step(Step::Grant, true, rules.ground(grant), || format!("names it at {}", server.name()));
+    match place {
+        Place::Bundle(bundle) => {
+            let name = &bundle.entry.name;
+            let member = bundle.of(server.uid()).and_then(|held| held.chosen.resource(uri));
+            let ground =
+                member.map_or(Ground::BundleField(name, "spec.tools"), |at| Ground::Member(name, at));
+            let holds = if member.is_some() { "holds" } else { "does not hold" };
+            steps.step(Step::Bundle, member.is_some(), ground, || format!("{name} {holds} it"));
+            member.ok_or((Reason::ToolNotGranted, ground))?;
+        }
+        Place::All => {}
+        Place::Server(_) if place.holds(server) => {}
+        Place::Server(_) => {
+            let ground = Ground::Closed;
+            steps.step(Step::Bundle, false, ground, || "this endpoint holds no such resource".to_owned());
+            return Err((Reason::ToolNotGranted, ground));
+        }
     }
     stage(rules, server, steps)?;
     zone(asker, &server.zone, server.refused_class.as_deref(), steps)?;

@@ -139,7 +139,7 @@ impl Snapshot {
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
                 };
                 let server = asked.rules.way(&definition.server);
-                Ok(self.permit(server, target, grant, asked.principal, noting))
+                Ok(self.permit(server, target, asked.rules.ground(grant), asked.principal, noting))
             }
             Err(refusal) => {
                 let denial = self.denial(refusal, Some(key), Some(Subject::Definition(candidate)));
@@ -199,6 +199,7 @@ impl Snapshot {
         let mut noting = Noting::default();
         match judge(&asked.asker(circumstances), server, &mut noting) {
             Ok((target, grant)) => {
+                let grant = asked.rules.ground(grant);
                 Ok(self.permit(asked.rules.way(server), target, grant, asked.principal, noting))
             }
             Err(refusal) => {
@@ -237,11 +238,11 @@ impl Snapshot {
         &self,
         server: &Arc<Server>,
         target: Target,
-        grant: u32,
+        ground: Ground<'_>,
         principal: &Arc<Principal>,
         noting: Noting,
     ) -> Permit {
-        let rule = Ground::Grant(grant).rule(&principal.key_name);
+        let rule = ground.rule(&principal.key_name);
         Permit::new(
             Arc::clone(server),
             target,
@@ -321,17 +322,35 @@ pub(crate) fn resolve<'a>(
     steps: &mut impl Steps,
 ) -> Result<&'a Candidate, Refusal<'a>> {
     let found = match place {
-        Place::All | Place::Bundle(_) => snapshot.exposed(kind, name),
+        Place::All => snapshot.exposed(kind, name),
+        Place::Bundle(bundle) => {
+            let own = bundle.aliased(kind, name);
+            own.or_else(|| snapshot.exposed(kind, name).filter(|candidate| !bundle.hides(candidate)))
+        }
         Place::Server(offer) => offer.find(kind, name),
     };
     let Some(candidate) = found else {
-        steps.step(Step::Name, false, Ground::Closed, || format!("no {} has this name here", kind.as_str()));
+        steps.step(Step::Name, false, Ground::Closed, || unknown(snapshot, place, kind, name));
         return Err((Reason::ToolUnknown, Ground::Closed));
     };
     steps.step(Step::Name, true, Ground::Approval(candidate), || {
         format!("{} {} of {}", kind.as_str(), candidate.name, candidate.server.name())
     });
     Ok(candidate)
+}
+
+/// Why nothing has a name: for a person, never for the caller.
+fn unknown(snapshot: &Snapshot, place: &Place, kind: DefinitionKind, name: &str) -> String {
+    let renamed = match place {
+        Place::Bundle(bundle) => snapshot
+            .exposed(kind, name)
+            .and_then(|candidate| bundle.alias(candidate).map(|alias| (alias, &bundle.entry.name))),
+        Place::All | Place::Server(_) => None,
+    };
+    match renamed {
+        Some((alias, bundle)) => format!("ToolBundle/{bundle} calls this {} {alias}", kind.as_str()),
+        None => format!("no {} has this name here", kind.as_str()),
+    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
         Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
-        Kind::ApprovalRule => &["spec.autoApprove.risk"],
+        Kind::ToolBundle => &["spec.members.groups"],
         Kind::TierDefaults => &["spec.tools.approval"],
-        Kind::ToolBundle | Kind::RolloutPolicy | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
+        Kind::ApprovalRule | Kind::RolloutPolicy | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 

@@ -77,8 +77,13 @@ apiVersion: portcullis/v1
 metadata: { name: support }
 spec:
   tools:
-    - { server: github, allow: [search_issues, get_issue] }
+    - server: github
+      allow: [search_issues, get_issue]
+      prompts: [triage]
+      resources: ["repo://acme/*"]
+      rewrite: [ { name: search_issues, alias: find-issue, title: Find an issue, description: Finds issues by their words. } ]
     - { server: crm, allow: ["*"], except: [delete_customer] }
+  members: { teams: [support-team] }
 ---
 kind: Customer
 apiVersion: portcullis/v1
@@ -138,6 +143,7 @@ spec:
   approvers: [ { role: approver }, { identity: ada@example.com } ]
   required: 2
   expiresAfter: 7d
+  autoApprove: { risk: info, readOnlyHint: true }
 "#;
 
 fn read(text: &str) -> Result<Vec<Located>, Vec<Problem>> {

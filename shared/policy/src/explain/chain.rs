@@ -10,6 +10,7 @@ use crate::live;
 use crate::resource::{AuditMode, Kind, Name};
 use crate::rule::{Rule, RulePath};
 use crate::size::Carried;
+use crate::view::EndpointRef;
 
 /// A step that ended the call, with what is said of it.
 struct Ended {
@@ -80,7 +81,12 @@ impl<'a> Chain<'a> {
             });
             return Err(self.denied((Reason::UnknownEndpoint, ground)));
         };
-        self.step(Step::Endpoint, true, Ground::KeyField("spec.grants"), || {
+        let rules = principal.access.rules(snapshot);
+        let reached = match self.question.endpoint {
+            EndpointRef::Bundle(name) => rules.bundles.get(name).map(|(at, _)| rules.ground(*at)),
+            EndpointRef::All | EndpointRef::Server(_) => None,
+        };
+        self.step(Step::Endpoint, true, reached.unwrap_or(Ground::KeyField("spec.grants")), || {
             format!("reaches {}", view.endpoint())
         });
         let form = "headers and body must be those of a request that the protocol knows";
@@ -94,16 +100,16 @@ impl<'a> Chain<'a> {
         self.server = Some(candidate.server.name().clone());
         self.tool = Some(candidate.name.to_string());
         let asker = Asker {
-            rules: principal.access.rules(snapshot),
+            rules,
             place: view.place(),
             keyed: &principal.client_rules,
-            caller: principal.access.rules(snapshot).standpoints.caller(principal).map(|caller| &**caller),
+            caller: rules.standpoints.caller(principal).map(|caller| &**caller),
             listing: false,
             circumstances: self.question.circumstances,
         };
         let (definition, grant) =
             judge::definition(&asker, candidate, self).map_err(|refusal| self.denied(refusal))?;
-        let granted = self.rule(Ground::Grant(grant));
+        let granted = self.rule(rules.ground(grant));
         self.beyond_policy(definition, &granted)?;
         Ok(granted)
     }

@@ -107,6 +107,30 @@ fn each_stage_lets_in_those_before_it_and_more() {
 }
 
 #[test]
+fn a_bundle_of_the_team_leads_to_a_server_that_is_open_for_some_like_a_grant() {
+    let with = |limited: Value| {
+        let ours = json!({ "uid": uid("ours"), "name": "ours", "tools": [{ "server": "crm", "allow": ["*"] }],
+            "members": { "teams": ["pilots"] } });
+        let key = |name: &str, more: Value| key_as(name, "internal", &json!([]), &more);
+        let snapshot = compile(vec![
+            zone("internal", &[], &["*"]),
+            entry("team", &json!({ "uid": uid("pilots"), "name": "pilots" })),
+            server(&json!({ "opening": { "limited": limited } })),
+            tool("crm", "find"),
+            entry("bundle", &ours),
+            key("pilot", json!({ "team": "pilots" })),
+            key("other", json!({})),
+        ])
+        .unwrap();
+        let reached = snapshot.who_can(DefinitionKind::Tool, "crm_find", NOW).unwrap().items;
+        reached.into_iter().map(|one| one.caller.key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(with(json!({ "teams": ["pilots"] })), ["pilot"]);
+    assert_eq!(with(json!({ "percent": 100 })), ["pilot"]);
+    assert!(with(json!({ "keys": ["other"] })).is_empty());
+}
+
+#[test]
 fn who_is_not_let_in_is_denied_by_the_stage_or_the_lifecycle_as_if_nothing_were_approved() {
     for (more, rule, words) in [
         (json!({ "opening": "sandbox" }), "McpServer/crm status.stage", "ask for the sandbox"),

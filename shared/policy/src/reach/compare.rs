@@ -226,9 +226,10 @@ impl Side<'_> {
                     candidates.zip(numbers).filter(|(one, _)| judge::definition(rules, holder, one).is_ok());
                 found.extend(reached.map(|(_, number)| *number));
             }
-            if !of.resources.is_empty() && judge::server(rules, holder, of).is_ok() {
+            if !of.chosen.resources().is_empty() && judge::server(rules, holder, of).is_ok() {
                 let server = of.offer.server.name();
-                found.extend(of.resources.iter().map(|pattern| things.resources(server, pattern.as_str())));
+                let patterns = of.chosen.resources().iter();
+                found.extend(patterns.map(|pattern| things.resources(server, pattern.as_str())));
             }
         }
         found.sort_unstable();
@@ -251,7 +252,8 @@ impl Side<'_> {
             ReachKind::Prompt => DefinitionKind::Prompt,
             ReachKind::Resources => {
                 let of = rules.server(server.uid());
-                let named = of.filter(|of| of.resources.iter().any(|one| one.as_str() == &*thing.name));
+                let named =
+                    of.filter(|of| of.chosen.resources().iter().any(|one| one.as_str() == &*thing.name));
                 let Some(of) = named else { return not_granted };
                 return judge::server(rules, holder, of).err().map_or(not_granted, told);
             }
@@ -272,12 +274,10 @@ struct Numbers {
 impl Pair<'_> {
     /// None where nothing differs.
     fn shift(&self, [old, new]: &[Side<'_>; 2], scope: &Scope, things: &mut Things) -> Option<Numbers> {
-        // Equal grants in the same zone that are let in alike, under the same rules for clients and the same policies, differ only by
-        // the servers that differ.
+        // Equal grants and bundles of the team in the same zone that are let in alike, under the same rules for clients and the same
+        // policies, differ only by the servers that differ.
         let equal = self.old.zip(self.new.ok()).is_some_and(|(before, after)| {
-            before.access.zone == after.access.zone
-                && before.access.grants == after.access.grants
-                && before.access.admitted == after.access.admitted
+            before.access.reads_like(after.access)
                 && before.holder.keyed == after.holder.keyed
                 && before.facts() == after.facts()
                 && scope.same_rules

@@ -8,8 +8,8 @@ use super::*;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
 use crate::fixture::{
-    NOW, approved, bundle, client, compile as compiled, entry, key, key_as, organisation, prompt, server,
-    tool, tool_as, uid, with_keys, zone,
+    NOW, approved, client, compile as compiled, entry, key, key_as, organisation, prompt, server, tool,
+    tool_as, uid, with_keys, zone,
 };
 use crate::snapshot::Entry;
 use crate::view::EndpointRef;
@@ -249,6 +249,7 @@ fn a_stage_says_who_gains_and_who_loses_and_who_is_kept_out_by_it() {
 
 const ZONES: &[&str] = &["internal", "vendor", "island"];
 const SERVERS: &[&str] = &["crm", "github", "vault"];
+const TEAMS: &[&str] = &["support", "sales"];
 
 /// An organisation of a few servers, zones, bundles and keys, drawn at random.
 fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
@@ -259,7 +260,7 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let opening = prop_oneof![
         4 => Just(json!("general")), 1 => Just(json!("sandbox")), 1 => Just(json!("suspended")),
         2 => (any::<bool>(), prop::sample::select(&[0, 30, 70][..])).prop_map(|(teams, percent)| {
-            let teams = if teams { json!(["pilots"]) } else { json!([]) };
+            let teams = if teams { json!(["support"]) } else { json!([]) };
             json!({ "limited": { "teams": teams, "percent": percent } })
         })
     ];
@@ -271,7 +272,11 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     let pattern = prop::sample::select(&["*", "find", "re*", "search", "open", "?pen"][..]);
     let patterns = move || prop::collection::vec(pattern.clone(), 0..3);
     let member = (prop::sample::select(SERVERS), patterns(), patterns());
-    let bundles = prop::collection::vec(prop::collection::vec(member.clone(), 0..3), 2);
+    let held = (member.clone(), any::<bool>(), any::<bool>());
+    let bundles = prop::collection::vec(
+        (prop::collection::vec(held, 0..3), prop::sample::subsequence(TEAMS, 0..=2)),
+        2,
+    );
     let grant = prop_oneof![
         prop::sample::select(&["first", "second"][..]).prop_map(|name| json!({ "bundle": name })),
         (member, any::<bool>()).prop_map(|((name, allow, except), more)| {
@@ -286,11 +291,8 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
                 prop::sample::select(ZONES),
                 prop::collection::vec(grant, 0..3),
                 prop::bool::weighted(0.1),
-                prop::sample::select(vec![
-                    json!({}),
-                    json!({ "sandbox": true }),
-                    json!({ "team": "pilots" }),
-                ]),
+                prop::option::of(prop::sample::select(TEAMS)),
+                prop::bool::weighted(0.3),
             ),
         ),
         4,
@@ -298,7 +300,6 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
     (servers, reach, bundles, keys).prop_map(move |(servers, reach, bundles, keys)| {
         let mut entries: Vec<Entry> =
             ZONES.iter().zip(&reach).map(|(name, from)| zone(name, from, &["*"])).collect();
-        entries.push(entry("team", &json!({ "uid": uid("pilots"), "name": "pilots" })));
         for (name, (zone, states, prompts, opening)) in SERVERS.iter().zip(servers) {
             entries.push(opened(name, zone, &opening));
             for (tool_name, state) in tools.iter().zip(states) {
@@ -312,16 +313,31 @@ fn any_organisation() -> impl Strategy<Value = Vec<Entry>> {
                 entries.push(prompt(name, "greet"));
             }
         }
-        for (name, members) in ["first", "second"].iter().zip(bundles) {
+        entries.extend(TEAMS.iter().map(|name| entry("team", &json!({ "uid": uid(name), "name": name }))));
+        for (name, (members, teams)) in ["first", "second"].iter().zip(bundles) {
+            let mut renamed = false;
             let members: Vec<_> = members
                 .into_iter()
-                .map(|(server, allow, except)| json!({ "server": server, "allow": allow, "except": except }))
+                .map(|((server, allow, except), more, alias)| {
+                    let alias = alias && !std::mem::replace(&mut renamed, true);
+                    let rewrite =
+                        if alias { json!([{ "name": "find", "alias": "look-up" }]) } else { json!([]) };
+                    let more = if more { json!(["*"]) } else { json!([]) };
+                    json!({
+                        "server": server, "allow": allow, "except": except, "prompts": more, "resources": more,
+                        "rewrite": rewrite
+                    })
+                })
                 .collect();
-            entries.push(bundle(name, &json!(members)));
+            let members = json!({ "uid": uid(name), "name": name, "tools": members, "members": { "teams": teams } });
+            entries.push(entry("bundle", &members));
         }
         for (at, drawn) in keys.into_iter().enumerate() {
-            if let Some((zone, grants, revoked, mut more)) = drawn {
-                more["revoked"] = json!(revoked);
+            if let Some((zone, grants, revoked, team, sandbox)) = drawn {
+                let mut more = json!({ "revoked": revoked, "sandbox": sandbox });
+                if let Some(team) = team {
+                    more["team"] = json!(team);
+                }
                 entries.push(key_as(&format!("key-{at}"), zone, &json!(grants), &more));
             }
         }
@@ -392,6 +408,25 @@ proptest! {
             let key = &principal.key_name;
             let reach = snapshot.what_can(key.as_str(), NOW).unwrap();
             by_key.extend(reach.items.iter().map(|one| format!("{key} {}/{}", one.thing.server, one.thing.name)));
+            // At each endpoint it is found under the name that is told, and at no other bundle under any.
+            for one in &reach.items {
+                for bundle in ["first", "second"] {
+                    let path = format!("/bundles/{bundle}/mcp");
+                    let told = one.endpoints.get(&path);
+                    let Ok(view) = snapshot.endpoint(principal, EndpointRef::Bundle(bundle)) else {
+                        prop_assert_eq!(told, None);
+                        continue;
+                    };
+                    let server = &one.thing.server;
+                    let mut listed = view.tools().iter().map(|found| (&found.name, &found.tool));
+                    let found = match one.thing.kind {
+                        ReachKind::Tool => listed.find(|(_, tool)| tool.server.name() == server && tool.name == one.thing.name).map(|(name, _)| name.clone()),
+                        ReachKind::Prompt => view.prompts().iter().find(|found| found.prompt.server.name() == server).map(|found| found.name.clone()),
+                        ReachKind::Resources => view.resource_patterns(server.as_str()).iter().any(|pattern| pattern.as_str() == &*one.thing.name).then(|| one.thing.name.clone()),
+                    };
+                    prop_assert_eq!(told, found.as_ref(), "{:?} at {}", one.thing, path);
+                }
+            }
         }
         prop_assert_eq!(&by_key, &permitted);
         let mut by_tool = BTreeSet::new();

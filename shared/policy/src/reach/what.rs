@@ -11,7 +11,7 @@ use crate::Reason;
 use crate::access::{Rules, ServerRules};
 use crate::compile::Snapshot;
 use crate::compile::model::{Candidate, Principal};
-use crate::decide::judge::{Ground, Refusal};
+use crate::decide::judge::Refusal;
 use crate::resource::{Name, Uid};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
@@ -99,7 +99,7 @@ fn names(snapshot: &Snapshot, principal: &Principal) -> Names {
         let path = view.endpoint().to_string();
         let asker = judge::asker(rules, view.place(), Holder::new(&rules.standpoints, principal));
         for kind in [DefinitionKind::Tool, DefinitionKind::Prompt] {
-            for (name, definition) in view.permitted(kind, &asker, &mut judge::Anyhow) {
+            for (name, definition, _) in view.permitted(kind, &asker, &mut judge::Anyhow) {
                 let key = (kind, definition.server.uid(), Arc::clone(&definition.name));
                 names.entry(key).or_default().insert(path.clone(), name);
             }
@@ -126,17 +126,22 @@ impl Look<'_> {
             self.sort(reach, Thing::of(candidate), zone, judged, || self.endpoints(candidate));
         }
         let server = offer.server.name();
-        for (pattern, at) in of.resources.iter().zip(&of.resource_grants) {
+        for (pattern, at) in of.chosen.placed_resources() {
             let thing = Thing {
                 kind: ReachKind::Resources,
                 server: server.clone(),
                 name: pattern.as_str().into(),
                 exposed: None,
             };
-            let judged = judge::server(self.rules, self.holder(), of).map(|_| *at);
+            let judged = judge::server(self.rules, self.holder(), of).map(|_| at);
             self.sort(reach, thing, &offer.server.entry.zone, judged, || {
-                let paths = ["/mcp".to_owned(), format!("/servers/{server}/mcp")];
-                paths.into_iter().map(|path| (path, pattern.as_str().into())).collect()
+                let own = ["/mcp".to_owned(), format!("/servers/{server}/mcp")];
+                let held = self.rules.bundles.iter().filter(|(_, (_, bundle))| {
+                    let held = bundle.of(of.offer.server.uid());
+                    held.is_some_and(|held| held.chosen.resources().contains(pattern))
+                });
+                let bundles = held.map(|(name, _)| format!("/bundles/{name}/mcp"));
+                own.into_iter().chain(bundles).map(|path| (path, pattern.as_str().into())).collect()
             });
         }
     }
@@ -170,8 +175,8 @@ impl Look<'_> {
                 thing,
                 zone,
                 endpoints: endpoints(),
-                via: via(&self.principal.access.grants, at),
-                rule: Ground::Grant(at).rule(&self.principal.key_name),
+                via: via(self.rules, &self.principal.access.grants, at),
+                rule: self.rules.ground(at).rule(&self.principal.key_name),
                 reason: None,
             }),
             Err(refusal) => {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Caller, DefinitionStanding, Refused, Thing, group, judge};
 use crate::Reason;
+use crate::access::Rules;
 use crate::compile::Snapshot;
 use crate::compile::model::Candidate;
 use crate::decide::judge::Ground;
@@ -99,8 +100,8 @@ impl Snapshot {
                 let caller = Caller::of(key);
                 match judged {
                     Ok(at) => reach.items.push(WhoReaches {
-                        via: via(&group.access.grants, at),
-                        rule: Ground::Grant(at).rule(&caller.key),
+                        via: via(&rules, &group.access.grants, at),
+                        rule: rules.ground(at).rule(&caller.key),
                         caller,
                         reason: None,
                     }),
@@ -132,8 +133,11 @@ impl Snapshot {
     }
 }
 
-/// What a grant names.
-pub(super) fn via(grants: &[Grant], at: u32) -> Option<String> {
+/// What a grant names, or which bundle the key's team has.
+pub(super) fn via(rules: &Rules, grants: &[Grant], at: u32) -> Option<String> {
+    if let Ground::Team(bundle, _) = rules.ground(at) {
+        return Some(format!("bundle {bundle}"));
+    }
     Some(match grants.get(usize::try_from(at).ok()?)? {
         Grant::Bundle(grant) => format!("bundle {}", grant.bundle),
         Grant::Server(grant) => format!("server {}", grant.server),

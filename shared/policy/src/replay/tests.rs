@@ -4,7 +4,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{NOW, compile, key, organisation, server, tool, uid, with_keys};
+use crate::fixture::{NOW, compile, entry, key, key_as, organisation, server, tool, uid, with_keys, zone_as};
+use crate::snapshot::Entry;
 
 fn call(key: &str, name: &str, denied: Option<Reason>) -> RecordedCall {
     RecordedCall {
@@ -75,6 +76,7 @@ fn a_key_of_the_same_name_is_another_one_and_endpoints_are_read_as_recorded() {
         match snapshot.decide_again(&one) {
             Again::Permit => "permit",
             Again::Deny(reason, _) => reason.code(),
+            Again::Undecidable(_) => "undecidable",
         }
     };
     assert_eq!(of(&|_| {}), "permit");
@@ -87,6 +89,99 @@ fn a_key_of_the_same_name_is_another_one_and_endpoints_are_read_as_recorded() {
     );
     assert_eq!(of(&|call| call.kind = RecordedKind::Prompt), "tool_unknown");
     assert_eq!(of(&|call| call.kind = RecordedKind::Resource), "tool_not_granted");
+}
+
+#[test]
+fn calls_at_a_bundle_are_decided_by_its_names_and_by_who_has_it() {
+    let of = |alias: &str, teams: &[&str]| {
+        let tools =
+            json!([{ "server": "crm", "allow": ["find"], "rewrite": [{ "name": "find", "alias": alias }] }]);
+        let desk =
+            json!({ "uid": uid("desk"), "name": "desk", "tools": tools, "members": { "teams": teams } });
+        let keys = vec![
+            entry("bundle", &desk),
+            key_as("a", "internal", &json!([]), &json!({ "team": "support-team" })),
+            key("b", "internal", &json!([{ "bundle": "desk" }])),
+        ];
+        Arc::new(with_keys(keys))
+    };
+    let at_desk = |key, name| {
+        let mut one = call(key, name, None);
+        one.endpoint = "/bundles/desk/mcp".to_owned();
+        one
+    };
+    for (after, expected) in [
+        (of("look-up", &["support-team"]), ["permit", "permit", "tool_unknown"]),
+        (of("look-up", &[]), ["unknown_endpoint", "permit", "tool_unknown"]),
+        (of("search", &["support-team"]), ["tool_unknown", "tool_unknown", "tool_unknown"]),
+    ] {
+        let calls = [at_desk("a", "look-up"), at_desk("b", "look-up"), at_desk("b", "crm_find")];
+        let outcomes = calls.map(|call| match after.decide_again(&call) {
+            Again::Permit => "permit",
+            Again::Deny(reason, _) => reason.code(),
+            Again::Undecidable(_) => "undecidable",
+        });
+        assert_eq!(outcomes, expected);
+    }
+}
+
+#[test]
+fn what_depends_on_what_no_record_keeps_is_undecidable_unless_another_rule_denies_it() {
+    let policy = |mode: &str, condition: &str| {
+        let cedar = format!(
+            "forbid(principal, action == Action::\"call\", resource == Tool::\"crm/find\") when {{ {condition} }};"
+        );
+        let spec = json!({ "mode": mode, "cedar": cedar });
+        entry("policy", &json!({ "uid": uid("policy"), "name": "big", "spec": spec }))
+    };
+    let with = |policy: Vec<Entry>, allow: &str| {
+        let grants = json!([{ "server": "crm", "allow": [allow] }]);
+        let entries = organisation().into_iter().chain([key("a", "internal", &grants)]).chain(policy);
+        Arc::new(compile(entries.collect()).unwrap())
+    };
+    let amount = "context.arguments has amount && context.arguments.amount > 100";
+    let plain = with(vec![], "find");
+    let asks = with(vec![policy("enforce", amount)], "find");
+    let of = |before: &Arc<Snapshot>, after: &Arc<Snapshot>| {
+        let mut replay = Replay::new(Arc::clone(before), Arc::clone(after));
+        replay.take(&call("a", "crm_find", None));
+        replay.take(&call("a", "crm_find", None));
+        replay.finish(10)
+    };
+    let open = of(&plain, &asks);
+    assert_eq!((open.calls, open.would_be_denied, open.undecidable, open.undecidable_already), (2, 0, 2, 0));
+    let [item] = open.undecided.as_slice() else { panic!("{open:?}") };
+    assert_eq!((item.name.as_str(), item.calls, item.already, item.was), ("crm_find", 2, false, None));
+    assert!(item.why.contains("big read what is not known of the call: arguments"), "{}", item.why);
+    assert_eq!(item.rule.to_string(), "AccessPolicy spec.cedar");
+    // The change is about something else.
+    assert_eq!(of(&asks, &with(vec![policy("enforce", amount)], "f*")).undecidable_already, 2);
+    assert_eq!(
+        of(&asks, &with(vec![policy("enforce", "context.arguments has x")], "find")).undecidable_already,
+        0
+    );
+    // Another rule denies it, the policy itself denies it whatever the arguments are, or nothing is enforced.
+    for (after, denied) in [
+        (with(vec![policy("enforce", amount)], "refund"), 2),
+        (with(vec![policy("enforce", "true || context.arguments has x")], "find"), 2),
+        (with(vec![policy("shadow", amount)], "find"), 0),
+        (Arc::clone(&plain), 0),
+    ] {
+        let replayed = of(&plain, &after);
+        assert_eq!((replayed.would_be_denied, replayed.undecidable), (denied, 0), "{:?}", replayed.undecided);
+    }
+    // Networks are not recorded either.
+    let zoned = |networks: &[&str]| {
+        let entries = organisation()
+            .into_iter()
+            .filter(|entry| !matches!(entry, Entry::Zone(zone) if zone.name.as_str() == "internal"));
+        let zone = zone_as("internal", &[], &["*"], &json!({ "callerNetworks": networks }));
+        let grants = json!([{ "server": "crm", "allow": ["find"] }]);
+        Arc::new(compile(entries.chain([zone, key("a", "internal", &grants)]).collect()).unwrap())
+    };
+    let open = of(&zoned(&[]), &zoned(&["10.0.0.0/8"]));
+    assert_eq!((open.undecidable, open.would_be_denied), (2, 0));
+    assert_eq!(open.undecided[0].rule.to_string(), "TrustZone/internal spec.callerNetworks");
 }
 
 /// `cargo test -p portcullis-policy --release a_hundred_thousand -- --ignored --nocapture` prints the figure.

@@ -98,22 +98,30 @@ pub enum ChangeClass {
     Identity,
     /// Every change of an apply that is listed below.
     Proposal,
-    /// A server moves to another zone.
+    /// A server, or a single tool of it, moves to another zone.
     ZoneMapping,
-    /// A zone is reachable from more zones, allows more data classes, or asks less of audit.
+    /// A zone is reachable from more zones or networks, allows more data classes, eras or hosting, or asks less of audit.
     ZoneOpening,
     /// A limit of what a server may be sent or may answer is raised.
     ExposureLimits,
     /// A server's new or changed tools need less approval than before.
     ApprovalMode,
+    /// An `AccessPolicy` that is enforced says something else, only records, or goes.
+    PolicyLoosening,
     /// A `Role`, `RoleBinding` or `ApprovalRule` comes, changes or goes.
     Access,
 }
 
 impl ChangeClass {
     /// Every kind of change of an apply.
-    pub const PROPOSALS: &[Self] =
-        &[Self::ZoneMapping, Self::ZoneOpening, Self::ExposureLimits, Self::ApprovalMode, Self::Access];
+    pub const PROPOSALS: &[Self] = &[
+        Self::ZoneMapping,
+        Self::ZoneOpening,
+        Self::ExposureLimits,
+        Self::ApprovalMode,
+        Self::PolicyLoosening,
+        Self::Access,
+    ];
 
     /// As documents spell it.
     #[must_use]
@@ -127,6 +135,7 @@ impl ChangeClass {
             Self::ZoneOpening => "zone-opening",
             Self::ExposureLimits => "exposure-limits",
             Self::ApprovalMode => "approval-mode",
+            Self::PolicyLoosening => "policy-loosening",
             Self::Access => "access",
         }
     }
@@ -163,10 +172,26 @@ impl std::fmt::Display for Approver {
     }
 }
 
-/// What needs no person. All conditions that are given must hold; with none nothing is approved by itself.
+/// What needs no person. All conditions that are given must hold; at least one is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AutoApprove {
     /// The definition's annotations say `readOnlyHint: true`, and not `destructiveHint: true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only_hint: bool,
+    /// The review found nothing worse than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<AcceptedRisk>,
+}
+
+/// The worst that a review may find in what needs no person. What it rates `high` needs one, whatever a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceptedRisk {
+    /// Nothing at all.
+    None,
+    /// What is worth knowing, and honest definitions have too.
+    Info,
+    /// What a person should have looked at.
+    Warn,
 }

@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use access_policy::{AccessPolicySpec, PolicyMode};
-pub use approval_rule::{ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
-pub use bundle::{BundleMember, ToolBundleSpec};
+pub use approval_rule::{AcceptedRisk, ApprovalMatch, ApprovalRuleSpec, Approver, AutoApprove, ChangeClass};
+pub use bundle::{BundleMember, BundleMembership, ToolBundleSpec, ToolRewrite};
 pub use client::{ClientMatch, ClientReach, ClientSpec, ProgramMatch, Reached};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
 pub use name::{BadName, Name, Uid};

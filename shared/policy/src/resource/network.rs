@@ -36,6 +36,12 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// Whether every address of another range is in this one.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
 }
 
 impl FromStr for Network {
@@ -84,6 +90,20 @@ mod tests {
             assert_eq!(range.contains(address.parse().unwrap()), inside, "{address}");
         }
         assert_eq!(serde_json::to_string(&range).unwrap(), "\"10.0.0.0/8\"");
+    }
+
+    #[test]
+    fn a_range_covers_itself_and_what_lies_within_it() {
+        for (wide, narrow, covers) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.0.0.0/8", "10.0.0.0/8", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "11.0.0.0/8", false),
+            ("::/0", "10.0.0.0/8", false),
+        ] {
+            let [wide, narrow] = [wide, narrow].map(|text| text.parse::<Network>().unwrap());
+            assert_eq!(wide.covers(&narrow), covers, "{wide} {narrow}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 
 use crate::circumstances::Era;
 use crate::resource::{
-    AccessPolicySpec, AuditMode, Auth, BundleMember, ClientSpec, Environment, Grant, Hosting, Limits, Name,
-    Network, PrincipalSpec, Sandbox, Tier, Transport, Uid,
+    AccessPolicySpec, AuditMode, Auth, BundleMember, BundleMembership, ClientSpec, Environment, Grant,
+    Hosting, Limits, Name, Network, PrincipalSpec, Sandbox, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -272,8 +272,11 @@ pub struct BundleEntry {
     pub uid: Uid,
     /// Name.
     pub name: Name,
-    /// Its members.
+    /// What it holds.
     pub tools: Vec<BundleMember>,
+    /// Who has it without a grant that names it.
+    #[serde(default, skip_serializing_if = "BundleMembership::is_empty")]
+    pub members: BundleMembership,
 }
 
 /// A virtual key.

@@ -70,20 +70,27 @@ fn judge<'a>(
         Err((Reason::PolicyDenied, ground))
     };
     let unknown = unknown(asker, &slice);
+    // What holds of every call holds of this one too.
+    if unknown == ["arguments"]
+        && let Some(denied) = ask(true).denied
+    {
+        return refuse(denied, steps);
+    }
+    let outcome = ask(asker.listing);
     if !unknown.is_empty() {
-        // What holds of every call holds of this one too.
-        if unknown == ["arguments"]
-            && let Some(denied) = ask(true).denied
-        {
-            return refuse(denied, steps);
-        }
         let detail =
             || format!("{} read what is not known of the call: {}", names(&slice), unknown.join(", "));
-        if steps.unknown(Step::Conditions, Ground::Policies, detail) {
+        // What is enforced and lacks something denies; names of `Client`s alone are never lacking, but fewer than they may be.
+        let enforced = outcome.denied.is_some() || unknown.contains(&"clients");
+        let go_on = if enforced {
+            steps.unknown(Step::Conditions, Ground::Policies, detail)
+        } else {
+            steps.unknown_in_shadow(Step::Conditions, Ground::Policies, detail)
+        };
+        if go_on {
             return Ok(());
         }
     }
-    let outcome = ask(asker.listing);
     outcome.shadow.iter().filter_map(named).for_each(|policy| steps.shadow(policy));
     if let Some(denied) = outcome.denied {
         return refuse(denied, steps);

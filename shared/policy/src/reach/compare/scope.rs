@@ -53,7 +53,9 @@ impl Scope {
     fn bundles(&mut self, old: &Snapshot, new: &Snapshot) {
         let of = |snapshot: &Snapshot| -> HashMap<Name, Vec<Name>> {
             let named = |uid: &Uid| snapshot.server_by_uid(uid).map(|server| server.name().clone());
-            let members = |bundle: &crate::access::Bundle| bundle.members.keys().filter_map(named).collect();
+            let members = |bundle: &crate::bundle::Bundle| {
+                bundle.servers().filter_map(|(uid, _)| named(&uid)).collect()
+            };
             snapshot.bundles().map(|bundle| (bundle.entry.name.clone(), members(bundle))).collect()
         };
         let (before, after) = (of(old), of(new));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::model::{Principal, Server};
 use super::notes::Notes;
-use crate::access::Bundle;
+use crate::access::Membership;
+use crate::bundle::Bundle;
 use crate::opening::{Admitted, hundredth};
 use crate::resource::{Grant, Name, Uid};
 use crate::snapshot::{KeyEntry, Opening};
@@ -40,33 +41,35 @@ impl<'a> Few<'a> {
 }
 
 /// All servers at the stage `limited`, and the bundles that hold something of them.
-pub(super) struct Chosen<'a> {
+pub(super) struct Admission<'a> {
     servers: HashMap<&'a Name, Few<'a>>,
     bundles: HashMap<&'a Name, Vec<&'a Name>>,
+    of_teams: &'a HashMap<Name, Arc<[Membership]>>,
 }
 
-impl<'a> Chosen<'a> {
+impl<'a> Admission<'a> {
     pub(super) fn new(
         servers: &'a HashMap<Name, Arc<Server>>,
         bundles: &'a HashMap<Name, Arc<Bundle>>,
+        of_teams: &'a HashMap<Name, Arc<[Membership]>>,
     ) -> Self {
         let few = servers.iter().filter_map(|(name, server)| Some((name, Few::of(server)?)));
-        let mut chosen = Self { servers: few.collect(), bundles: HashMap::new() };
-        if chosen.servers.is_empty() {
-            return chosen;
+        let mut admission = Self { servers: few.collect(), bundles: HashMap::new(), of_teams };
+        if admission.servers.is_empty() {
+            return admission;
         }
         for (name, bundle) in bundles {
             let members = bundle.entry.tools.iter().map(|member| &member.server);
             let held: HashSet<&Name> =
-                members.filter(|server| chosen.servers.contains_key(*server)).collect();
+                members.filter(|server| admission.servers.contains_key(*server)).collect();
             if !held.is_empty() {
-                chosen.bundles.insert(name, held.into_iter().collect());
+                admission.bundles.insert(name, held.into_iter().collect());
             }
         }
-        chosen
+        admission
     }
 
-    /// What a key is let in to, of the servers that its grants reach.
+    /// What a key is let in to, of the servers that its grants and its team's bundles reach.
     pub(super) fn admitted(&self, key: &KeyEntry) -> Admitted {
         if key.sandbox || self.servers.is_empty() {
             return Admitted::new(key.sandbox, Vec::new());
@@ -75,13 +78,16 @@ impl<'a> Chosen<'a> {
         let mut add = |name: &Name| {
             servers.extend(self.servers.get(name).filter(|few| few.has(key)).map(|few| few.server));
         };
+        let held = |bundle: &Name| self.bundles.get(bundle).into_iter().flatten();
         for grant in &key.grants {
             match grant {
                 Grant::Server(grant) => add(&grant.server),
-                Grant::Bundle(grant) => {
-                    self.bundles.get(&grant.bundle).into_iter().flatten().for_each(|name| add(name));
-                }
+                Grant::Bundle(grant) => held(&grant.bundle).for_each(|name| add(name)),
             }
+        }
+        let memberships = key.team.as_ref().and_then(|team| self.of_teams.get(team));
+        for membership in memberships.into_iter().flat_map(|memberships| memberships.iter()) {
+            held(&membership.bundle).for_each(|name| add(name));
         }
         Admitted::new(false, servers)
     }
