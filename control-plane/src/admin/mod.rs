@@ -121,7 +121,12 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
-    let policy = policy::PolicyService::new(parts.publisher, Arc::clone(&parts.store), parts.clock.clone());
+    let policy = policy::PolicyService::new(
+        parts.publisher,
+        Arc::clone(&parts.store),
+        parts.clock.clone(),
+        parts.planes.clone(),
+    );
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let planes = PlanesService::new(Arc::clone(&parts.store), parts.planes, parts.tokens).into_server();
     let planes =

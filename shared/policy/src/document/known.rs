@@ -22,10 +22,9 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
-        Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ToolBundle => &["spec.members.groups"],
-        Kind::ApprovalRule | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
+        Kind::TrustZone | Kind::ApprovalRule | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
     }
 }
 

@@ -34,7 +34,7 @@ pub use server::{
     Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
 };
 pub use tenant::{CustomerSpec, TeamSpec};
-pub use zone::{AuditMode, TrustZoneSpec};
+pub use zone::{AuditMode, PlaneLabels, TrustZoneSpec, serves};
 
 /// The one `apiVersion`.
 pub const API_VERSION: &str = "portcullis/v1";
