@@ -406,6 +406,9 @@ pub(crate) struct ExplainArgs {
     /// What the caller's program says of itself (clientInfo). What follows the last / is the version if it begins with a digit.
     #[arg(long, value_name = "NAME[/VERSION]")]
     pub(crate) client: Option<String>,
+    /// The data plane that the call comes to, as planes list names it. Without it, steps that depend on its labels say so.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plane: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

@@ -63,6 +63,34 @@ async fn the_version_in_force_is_acknowledged_without_a_swap() {
 }
 
 #[tokio::test]
+async fn what_a_plane_is_to_zones_comes_with_the_welcome_holds_for_the_same_snapshot_and_is_kept() {
+    let mut control = FakeControlPlane::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let plane = Plane::start(control.config(dir.path()));
+    let labels = |plane: &Plane| -> Vec<String> {
+        let snapshot = plane.synced.live.load().unwrap();
+        snapshot.plane().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
+    let signed = control.snapshot(1, &zones(2));
+    // The plane's own label is `region=eu`; its token adds another, which the next one does not.
+    for (told, known) in [
+        (vec![("region", "eu"), ("tier", "regulated")], vec!["region=eu", "tier=regulated"]),
+        (vec![("region", "eu")], vec!["region=eu"]),
+        (vec![("region", "eu"), ("site", "a")], vec!["region=eu", "site=a"]),
+    ] {
+        let mut session = control.session().await;
+        session.welcome_as(&told).await;
+        session.send(signed.chunks(2)).await;
+        assert_eq!(session.ack().await.version, 1);
+        assert_eq!(labels(&plane), known);
+        session.fail(tonic::Status::unavailable("again")).await;
+    }
+    plane.end().await;
+    let plane = Plane::start(control.config(dir.path()));
+    assert_eq!(labels(&plane), ["region=eu", "site=a"], "without a control plane");
+}
+
+#[tokio::test]
 async fn a_plane_comes_back_to_a_control_plane_that_was_away_and_says_what_it_serves() {
     let mut control = FakeControlPlane::start().await;
     let dir = tempfile::tempdir().unwrap();

@@ -44,7 +44,12 @@ fn response(message: Told) -> Result<wire::AttachResponse, Status> {
 }
 
 fn welcome() -> Told {
-    let welcome = wire::Welcome { control_plane_id: "fake".to_owned(), unix_ms: 0, status_interval_ms: 1000 };
+    let welcome = wire::Welcome {
+        control_plane_id: "fake".to_owned(),
+        unix_ms: 0,
+        status_interval_ms: 1000,
+        ..wire::Welcome::default()
+    };
     Told::Welcome(welcome)
 }
 

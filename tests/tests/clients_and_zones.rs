@@ -199,7 +199,6 @@ async fn a_zone_that_forbids_a_host_and_a_client_that_names_nothing_are_refused_
             "kind: Client\nmetadata: { name: c }\nspec: { match: { oauthClientIds: [x] }, allow: {} }",
             "known but not enforced",
         ),
-        ("kind: TrustZone\nmetadata: { name: office }\nspec: { servedBy: [eu] }", "known but not enforced"),
     ] {
         let refused = admin.try_apply(&format!("apiVersion: portcullis/v1\n{text}\n")).await.unwrap_err();
         assert!(refused.message().contains(words), "{text}: {}", refused.message());

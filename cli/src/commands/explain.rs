@@ -25,6 +25,7 @@ pub(crate) async fn run(args: ExplainArgs) -> Result<(), Failure> {
         era: args.era.unwrap_or_default(),
         client_name,
         client_version,
+        plane: args.plane.unwrap_or_default(),
     };
     let reply = client.policy().explain(request).await?.into_inner();
     let value: Value = serde_json::from_str(&reply.json).map_err(|error| Failure::of("the answer", error))?;

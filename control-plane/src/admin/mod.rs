@@ -125,8 +125,12 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
-    let policy =
-        policy::PolicyService::new(parts.publisher.clone(), Arc::clone(&parts.store), parts.clock.clone());
+    let policy = policy::PolicyService::new(
+        parts.publisher.clone(),
+        Arc::clone(&parts.store),
+        parts.clock.clone(),
+        parts.planes.clone(),
+    );
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let servers = Rollout::new(parts.publisher, Arc::clone(parts.planes.board()), parts.clock.clone());
     let servers = ServersServer::new(servers::ServersService(servers));

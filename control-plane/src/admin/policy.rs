@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::publish::Publisher;
 use crate::registry::RegistryError;
 use crate::store::Store;
+use crate::stream::Planes;
 
 /// The largest arguments, in bytes: a data plane reads no larger body.
 const MAX_ARGUMENTS: usize = 16 << 20;
@@ -26,6 +27,7 @@ pub(super) struct PolicyService {
     publisher: Publisher,
     store: Arc<dyn Store>,
     clock: Clock,
+    planes: Planes,
 }
 
 impl std::fmt::Debug for PolicyService {
@@ -37,8 +39,13 @@ impl std::fmt::Debug for PolicyService {
 impl PolicyService {
     /// Answers from what is published.
     #[must_use]
-    pub(super) const fn new(publisher: Publisher, store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { publisher, store, clock }
+    pub(super) const fn new(
+        publisher: Publisher,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        planes: Planes,
+    ) -> Self {
+        Self { publisher, store, clock, planes }
     }
 }
 
@@ -51,6 +58,13 @@ impl Policy for PolicyService {
         author(&request)?;
         let request = request.into_inner();
         let assume = assumed(&request.assume)?;
+        let plane = match request.plane.as_str() {
+            "" => None,
+            name => Some(self.planes.labels(name).ok_or_else(|| {
+                let name: String = name.chars().take(80).collect();
+                Status::from(RegistryError::NotFound(format!("the data plane {name}")))
+            })?),
+        };
         let question = Question {
             key: &request.key,
             endpoint: endpoint(&request.endpoint)?,
@@ -62,6 +76,7 @@ impl Policy for PolicyService {
                 network: network(&request.network)?,
                 era: era(&request.era)?,
                 client: client(&request.client_name, &request.client_version)?,
+                plane: plane.as_ref(),
                 ..Circumstances::at(self.clock.now_unix_ms())
             },
         };

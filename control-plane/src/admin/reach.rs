@@ -118,7 +118,7 @@ impl Reach for ReachService {
         let mut judging = Judging::new(before, after, start.since_unix_ms, self.clock.now_unix_ms());
         while let Some(request) = incoming.message().await? {
             if let Some(Said::Calls(calls)) = request.message {
-                (judging, _) = judging.take("local", calls.calls).await?;
+                (judging, _) = judging.take("local", None, calls.calls).await?;
             }
         }
         let replay_json = judging.of_planes(&self.planes).await?.finish(start.full)?;

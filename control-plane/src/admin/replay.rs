@@ -8,6 +8,7 @@ use portcullis_policy::Snapshot;
 use portcullis_policy::circumstances::Era;
 use portcullis_policy::reason::Reason;
 use portcullis_policy::replay::{MAX_GROUPS, RecordedCall, RecordedKind, Replay, Replayed};
+use portcullis_policy::resource::PlaneLabels;
 use portcullis_proto::config::v1 as wire;
 use serde::Serialize;
 use tonic::Status;
@@ -86,12 +87,15 @@ impl Judging {
         Self { since_unix_ms, until_unix_ms, judged, sources: BTreeMap::new() }
     }
 
-    /// Decides calls of the source of this name; says whether there is room for more.
+    /// Decides calls of the source of this name, served by the plane of these labels where it is known; says whether there is
+    /// room for more.
     pub(super) async fn take(
         mut self,
         source: &str,
+        plane: Option<&Arc<PlaneLabels>>,
         calls: Vec<wire::RecordedCall>,
     ) -> Result<(Self, bool), Status> {
+        let plane = plane.cloned();
         let window = self.since_unix_ms..self.until_unix_ms;
         let mut judged = self.judged;
         let work = tokio::task::spawn_blocking(move || {
@@ -105,7 +109,7 @@ impl Judging {
                 if !room {
                     break;
                 }
-                count += u64::from(judged.take(&call));
+                count += u64::from(judged.take(&call, plane.as_ref()));
             }
             (judged, count, room)
         });
@@ -126,6 +130,7 @@ impl Judging {
     /// Asks every data plane, and decides what it tells.
     pub(super) async fn of_planes(mut self, planes: &Planes) -> Result<Self, Status> {
         for (name, asked) in planes.ask_records(self.since_unix_ms, self.until_unix_ms) {
+            let labels = planes.labels(&name).map(Arc::new);
             let name = format!("plane {name}");
             let mut stream = match asked {
                 Ok(stream) => stream,
@@ -151,7 +156,7 @@ impl Judging {
                     source.error = Some(chunk.error).filter(|error| !error.is_empty());
                 }
                 let room;
-                (self, room) = self.take(&name, chunk.calls).await?;
+                (self, room) = self.take(&name, labels.as_ref(), chunk.calls).await?;
                 if !room {
                     break;
                 }
@@ -175,7 +180,7 @@ impl Judging {
 
 impl Judged {
     /// Decides one call again, unless it was told already; says whether it did.
-    fn take(&mut self, call: &wire::RecordedCall) -> bool {
+    fn take(&mut self, call: &wire::RecordedCall, plane: Option<&Arc<PlaneLabels>>) -> bool {
         let Ok(id) = <[u8; 16]>::try_from(&*call.request_id) else {
             self.unreadable += 1;
             return false;
@@ -183,7 +188,7 @@ impl Judged {
         if !self.seen.insert(id) {
             return false;
         }
-        match read(call) {
+        match read(call, plane) {
             Some(call) => self.replay.take(&call),
             None => self.unreadable += 1,
         }
@@ -191,7 +196,7 @@ impl Judged {
     }
 }
 
-fn read(call: &wire::RecordedCall) -> Option<RecordedCall> {
+fn read(call: &wire::RecordedCall, plane: Option<&Arc<PlaneLabels>>) -> Option<RecordedCall> {
     let kind = match call.method.as_str() {
         "tools/call" => RecordedKind::Tool,
         "prompts/get" => RecordedKind::Prompt,
@@ -212,6 +217,7 @@ fn read(call: &wire::RecordedCall) -> Option<RecordedCall> {
         server: Some(call.server.clone()).filter(|server| !server.is_empty()),
         unix_ms: call.unix_ms,
         era,
+        plane: plane.cloned(),
         denied,
     })
 }

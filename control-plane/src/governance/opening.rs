@@ -203,6 +203,9 @@ fn opens(before: &TrustZoneSpec, after: &TrustZoneSpec) -> bool {
         || less_audit
         || widens(&before.caller_networks, &after.caller_networks, Network::covers)
         || widens(&before.allowed_eras, &after.allowed_eras, PartialEq::eq)
+        || widens(&before.served_by, &after.served_by, |old, new| {
+            old.iter().all(|(key, value)| new.get(key) == Some(value))
+        })
         || widens(&before.allowed_hosting, &after.allowed_hosting, PartialEq::eq)
 }
 

@@ -231,6 +231,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             caller_networks: zone.caller_networks,
             allowed_eras: zone.allowed_eras,
             allowed_hosting: zone.allowed_hosting,
+            served_by: zone.served_by,
             audit: zone.audit,
         }),
         Spec::Customer(_) => Entry::Customer(CustomerEntry { uid, name }),

@@ -1,8 +1,9 @@
 //! Which plane probes which server: rendezvous hashing, so that a plane that comes or goes moves only its own servers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use portcullis_policy::resource::Uid;
+use portcullis_policy::resource::{PlaneLabels, Uid, serves};
 use portcullis_seal::sha256;
 
 /// A plane that may probe.
@@ -11,14 +12,17 @@ pub(super) struct Prober<'a> {
     pub(super) name: &'a str,
     /// Whether it may start stdio servers.
     pub(super) allow_stdio: bool,
+    pub(super) labels: &'a PlaneLabels,
 }
 
 /// A server to be probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) uid: Uid,
     /// Whether it is a child process.
     pub(super) stdio: bool,
+    /// What its zone says of the planes that serve it.
+    pub(super) served_by: Arc<[PlaneLabels]>,
 }
 
 /// Gives each server that some plane may probe to one of them: the one whose name and the server's uid hash highest.
@@ -31,6 +35,7 @@ pub(super) fn assign<'a>(targets: &[Target], probers: &[Prober<'a>]) -> BTreeMap
         let best = probers
             .iter()
             .filter(|(prober, _)| prober.allow_stdio || !target.stdio)
+            .filter(|(prober, _)| serves(&target.served_by, prober.labels))
             .max_by_key(|(prober, plane)| (mix(plane ^ server), prober.name));
         if let Some((prober, _)) = best {
             assigned.insert(target.uid, prober.name);

@@ -5,7 +5,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_policy::resource::{Kind, Name, Uid};
+use portcullis_policy::resource::{Kind, Name, PlaneLabels, Uid};
 use portcullis_proto::config::v1::{
     Ack, Hello, Nack, PlaneStatus, SessionEnded, Signal, session_wished::Wish, signal::Signal as SignalKind,
 };
@@ -152,6 +152,12 @@ impl Planes {
                 info
             })
             .collect()
+    }
+
+    /// The labels of a plane that is connected, or was within a day: its own and its token's.
+    #[must_use]
+    pub fn labels(&self, name: &str) -> Option<PlaneLabels> {
+        self.table().records.get(name).map(|record| record.info.labels.clone())
     }
 
     /// Admits a plane. One of the same name that is connected loses its stream: it is the same plane before a restart, or a

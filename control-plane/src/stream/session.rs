@@ -188,6 +188,7 @@ async fn tell(
             control_plane_id: parts.vault.control_plane_id().to_string(),
             unix_ms: parts.clock.now_unix_ms(),
             status_interval_ms: u32::try_from(parts.timings.status.as_millis()).unwrap_or(u32::MAX),
+            labels: parts.planes.labels(&connection.name).unwrap_or_default().into_iter().collect(),
         }),
     )
     .await?;

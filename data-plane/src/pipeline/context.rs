@@ -158,6 +158,7 @@ impl Standpoint {
             era: Some(self.era),
             client: self.program.as_ref().map(hint),
             arguments,
+            plane: None,
         }
     }
 }

@@ -157,6 +157,7 @@ impl<'a> Conversation<'a> {
         };
         let (inbound, welcome) = timeout(WELCOME, welcomed).await.map_err(|_| Ended::NoWelcome)??;
         tracing::info!(control_plane = welcome.control_plane_id, "attached to the control plane");
+        self.sync.take_labels(welcome.labels.into_iter().collect()).await;
         let interval = Duration::from_millis(welcome.status_interval_ms.into())
             .clamp(Duration::from_millis(100), Duration::from_secs(60));
         Ok((inbound, interval))

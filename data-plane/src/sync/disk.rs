@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf as _, Bytes};
+use portcullis_policy::resource::PlaneLabels;
 use portcullis_proto::config::v1 as proto;
 use prost::Message;
 
@@ -17,8 +18,12 @@ use super::refusal::Refusal;
 const SNAPSHOT: &str = "snapshot.bin";
 const PREVIOUS: &str = "snapshot.previous.bin";
 const SECRETS: &str = "secrets.bin";
+const LABELS: &str = "labels.bin";
 const SNAPSHOT_MAGIC: &[u8; 8] = b"PCSNAP1\n";
 const SECRETS_MAGIC: &[u8; 8] = b"PCSECR1\n";
+const LABELS_MAGIC: &[u8; 8] = b"PCLABL1\n";
+/// The largest file of labels that is read.
+const MAX_LABELS: u64 = 256 * 1024;
 /// The largest secrets file that is read.
 const MAX_SECRETS: u64 = 64 * 1024 * 1024;
 /// Beside the entries' bytes: their frames and the header.
@@ -92,6 +97,21 @@ impl Disk {
             return Err(invalid("the checksum does not fit"));
         }
         proto::SecretPart::decode(bytes).map(Some).map_err(invalid)
+    }
+
+    /// Keeps the labels of the plane.
+    pub(super) fn keep_labels(&self, labels: &PlaneLabels) -> io::Result<()> {
+        let body = serde_json::to_vec(labels).map_err(io::Error::other)?;
+        self.replace(&self.dir.join(LABELS), None, |file| {
+            file.write_all(LABELS_MAGIC)?;
+            file.write_all(&body)
+        })
+    }
+
+    /// Reads the labels of the plane; none when there is no such file.
+    pub(super) fn load_labels(&self) -> io::Result<PlaneLabels> {
+        let bytes = read(&self.dir.join(LABELS), LABELS_MAGIC, MAX_LABELS)?;
+        bytes.map_or_else(|| Ok(PlaneLabels::new()), |bytes| serde_json::from_slice(&bytes).map_err(invalid))
     }
 
     fn replace(

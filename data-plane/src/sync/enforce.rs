@@ -1,6 +1,9 @@
 //! From a candidate to what is enforced: compared with what was signed, compiled, kept on disk, swapped. Whole or not at all.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use portcullis_policy::Snapshot;
+use portcullis_policy::resource::PlaneLabels;
 use portcullis_policy::snapshot::{Entry, SnapshotDigest, kind_order};
 use portcullis_proto::config::v1 as proto;
 use portcullis_seal::PublicKey;
@@ -16,6 +19,8 @@ pub(super) struct Enforcer {
     key: PublicKey,
     keeper: Keeper,
     live: Live,
+    /// What this plane is to zones; known anew with each welcome.
+    labels: Arc<Mutex<PlaneLabels>>,
 }
 
 /// What became of a candidate that was not refused.
@@ -26,31 +31,49 @@ pub(super) enum Enforced {
 }
 
 impl Enforcer {
-    pub(super) const fn new(key: PublicKey, keeper: Keeper, live: Live) -> Self {
-        Self { key, keeper, live }
+    pub(super) fn new(key: PublicKey, keeper: Keeper, live: Live, labels: PlaneLabels) -> Self {
+        Self { key, keeper, live, labels: Arc::new(Mutex::new(labels)) }
+    }
+
+    /// The labels of this plane, from now on. What is in force follows with the next candidate, also where that is the same
+    /// snapshot.
+    pub(super) fn relabel(&self, labels: PlaneLabels) {
+        *self.labels.lock().unwrap_or_else(PoisonError::into_inner) = labels;
+    }
+
+    fn labels(&self) -> PlaneLabels {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes a candidate that was received.
     pub(super) fn enforce(&self, candidate: Candidate) -> Result<Enforced, Refusal> {
         let header = &candidate.header;
+        let labels = self.labels();
+        let mut kept = false;
         if let Some(in_force) = self.live.load() {
+            let same_labels = in_force.plane() == Some(&labels);
             let in_force = in_force.header();
             if header.version < in_force.version {
                 return Err(Refusal::Older { in_force: in_force.version });
             }
             if header.version == in_force.version {
-                return if header.digest == in_force.digest {
-                    Ok(Enforced::AlreadyInForce)
-                } else {
-                    Err(Refusal::SameVersion { in_force: in_force.digest })
-                };
+                if header.digest != in_force.digest {
+                    return Err(Refusal::SameVersion { in_force: in_force.digest });
+                }
+                if same_labels {
+                    return Ok(Enforced::AlreadyInForce);
+                }
+                // The same entries for a plane that is another one to zones now; on disk they are already.
+                kept = true;
             }
         }
-        let snapshot = compiled(&candidate)?;
+        let snapshot = compiled(&candidate, labels)?;
         // First the disk, then the swap: what this plane has answered by, it also starts from. Where the disk fails the order
         // gives way, since what was revoked must not go on working for want of room: it is enforced all the same, said to be
         // not on disk, and tried again.
-        self.keeper.snapshot(candidate.signed, candidate.entries);
+        if !kept {
+            self.keeper.snapshot(candidate.signed, candidate.entries);
+        }
         self.live.swap(snapshot);
         Ok(Enforced::Swapped)
     }
@@ -67,7 +90,7 @@ impl Enforcer {
                 if entries.len() != announced {
                     return Err(Refusal::Count { announced, received: entries.len() });
                 }
-                compiled(&Candidate { header, signed, entries }).map(Some)
+                compiled(&Candidate { header, signed, entries }, self.labels()).map(Some)
             });
             match restored {
                 Ok(Some(snapshot)) => {
@@ -91,7 +114,7 @@ impl Enforcer {
     }
 }
 
-fn compiled(candidate: &Candidate) -> Result<Snapshot, Refusal> {
+fn compiled(candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refusal> {
     let mut digest = SnapshotDigest::default();
     let mut entries = Vec::with_capacity(candidate.entries.len());
     let mut before = None;
@@ -108,7 +131,7 @@ fn compiled(candidate: &Candidate) -> Result<Snapshot, Refusal> {
     if made != candidate.header.digest {
         return Err(Refusal::Digest { made, signed: candidate.header.digest });
     }
-    Snapshot::compile(candidate.header.clone(), entries).map_err(Refusal::Compile)
+    Snapshot::compile_for(labels, candidate.header.clone(), entries).map_err(Refusal::Compile)
 }
 
 fn decoded(entry: &proto::Entry) -> Result<Entry, Refusal> {

@@ -26,7 +26,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portcullis_policy::resource::Name;
+use portcullis_policy::resource::{Name, PlaneLabels};
 use portcullis_proto::config::v1 as proto;
 use portcullis_seal::PlaneToken;
 use tokio::time::Instant;
@@ -127,7 +127,8 @@ impl Synchroniser {
         let outbox = Outbox::default();
         let status = SyncStatus::new(outbox.clone());
         let keeper = Keeper::new(disk, status.clone());
-        let enforcer = Enforcer::new(config.token.public_key, keeper.clone(), live.clone());
+        let labels = known_labels(&config, keeper.disk());
+        let enforcer = Enforcer::new(config.token.public_key, keeper.clone(), live.clone(), labels);
         enforcer.restore();
         let secrets = SecretsHandle::default();
         match keeper.disk().load_secrets() {
@@ -204,6 +205,22 @@ impl Synchroniser {
         }
     }
 
+    /// Learns what this plane is to zones, and keeps it for a start without a control plane.
+    async fn take_labels(&self, told: PlaneLabels) {
+        let labels = with_own(&self.config, told);
+        self.enforcer.relabel(labels.clone());
+        let disk = self.keeper.disk().clone();
+        let kept = tokio::task::spawn_blocking(move || match disk.load_labels() {
+            Ok(before) if before == labels => Ok(()),
+            _ => disk.keep_labels(&labels),
+        });
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the labels of this plane are not on disk"),
+            Err(_) => tracing::error!("keeping the labels failed inside this plane"),
+        }
+    }
+
     /// Puts a newer secret part in force and keeps it.
     async fn take_secrets(&self, part: proto::SecretPart) {
         let in_force = self.secrets.load().generation;
@@ -227,6 +244,24 @@ impl Synchroniser {
             tracing::error!("secrets are in force but not on disk");
         }
     }
+}
+
+/// What was told last, and what this plane says of itself. Without the first, zones that only some planes serve may be closed
+/// until the control plane answers.
+fn known_labels(config: &SyncConfig, disk: &Disk) -> PlaneLabels {
+    let told = disk.load_labels().unwrap_or_else(|error| {
+        tracing::error!(%error, "the labels on disk are not used");
+        PlaneLabels::new()
+    });
+    with_own(config, told)
+}
+
+fn with_own(config: &SyncConfig, mut told: PlaneLabels) -> PlaneLabels {
+    // The token's are among what was told, and the control plane admits no plane that says otherwise.
+    for (key, value) in &config.labels {
+        told.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    told
 }
 
 /// Any number; without randomness pauses are not spread, which harms nobody.

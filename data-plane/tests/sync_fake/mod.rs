@@ -50,10 +50,17 @@ impl Session {
     }
 
     pub(crate) async fn welcome(&self) {
+        self.welcome_as(&[]).await;
+    }
+
+    /// Welcomes a plane that has these labels.
+    pub(crate) async fn welcome_as(&self, labels: &[(&str, &str)]) {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         self.tell(Told::Welcome(proto::Welcome {
             control_plane_id: "test".to_owned(),
             unix_ms: 0,
             status_interval_ms: 100,
+            labels: labels.collect(),
         }))
         .await;
     }

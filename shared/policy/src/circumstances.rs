@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::resource::PlaneLabels;
+
 /// How a peer speaks: with a handshake and sessions, or statelessly (MCP 2026-07-28, versioning page).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,12 +61,15 @@ pub struct Circumstances<'a> {
     pub client: Option<ClientHint<'a>>,
     /// `params.arguments`, as they came.
     pub arguments: Option<&'a RawValue>,
+    /// The labels of the data plane that serves the call, for who asks elsewhere than at one: a data plane's own are in its
+    /// snapshot.
+    pub plane: Option<&'a PlaneLabels>,
 }
 
 impl Circumstances<'_> {
     /// A time, and nothing else.
     #[must_use]
     pub const fn at(now_unix_ms: u64) -> Self {
-        Self { now_unix_ms, network: None, era: None, client: None, arguments: None }
+        Self { now_unix_ms, network: None, era: None, client: None, arguments: None, plane: None }
     }
 }

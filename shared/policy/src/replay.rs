@@ -5,12 +5,14 @@
 
 mod tally;
 
+use std::sync::Arc;
+
 use crate::Reason;
 use crate::circumstances::{Circumstances, Era};
 use crate::compile::Snapshot;
 use crate::decide::judge::{self, Asker, Ground, Refusal, Step, Steps};
 use crate::decide::resolve;
-use crate::resource::{Name, Uid};
+use crate::resource::{Name, PlaneLabels, Uid};
 use crate::rule::{DefinitionKind, Rule};
 use crate::view::EndpointRef;
 
@@ -47,6 +49,8 @@ pub struct RecordedCall {
     pub unix_ms: u64,
     /// How the caller spoke.
     pub era: Option<Era>,
+    /// The labels of the data plane that served it, where they are known.
+    pub plane: Option<Arc<PlaneLabels>>,
     /// Why it was denied; none where it was permitted, however it ended.
     pub denied: Option<Reason>,
 }
@@ -112,7 +116,11 @@ impl Snapshot {
             keyed: &principal.client_rules,
             caller: rules.standpoints.caller(principal).map(|caller| &**caller),
             listing: false,
-            circumstances: Circumstances { era: call.era, ..Circumstances::at(call.unix_ms) },
+            circumstances: Circumstances {
+                era: call.era,
+                plane: call.plane.as_deref(),
+                ..Circumstances::at(call.unix_ms)
+            },
         };
         let mut lacking = Lacking { key: &principal.key_name, first: None };
         let definition = |kind, lacking: &mut _| {

@@ -14,7 +14,7 @@ use crate::circumstances::{Circumstances, ClientHint, Era};
 use crate::compile::model::{Principal, Zone};
 use crate::conditions::Conditions;
 use crate::pattern::Pattern;
-use crate::resource::{Name, Uid};
+use crate::resource::{Name, PlaneLabels, Uid, serves};
 
 /// How a question to a caller's circumstances comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) enum Met {
 }
 
 impl Met {
-    const fn of(holds: bool) -> Self {
+    pub(crate) const fn of(holds: bool) -> Self {
         if holds { Self::Yes } else { Self::No }
     }
 }
@@ -39,6 +39,14 @@ impl Zone {
             _ if allowed.is_empty() => Met::Yes,
             None => Met::Unknown,
             Some(address) => Met::of(allowed.iter().any(|range| range.contains(address))),
+        }
+    }
+
+    /// Whether the data plane of a call serves it: the one of these labels, or the one that compiled this.
+    pub(crate) fn served_by(&self, plane: Option<&PlaneLabels>) -> Met {
+        match plane {
+            Some(plane) => Met::of(serves(&self.entry.served_by, plane)),
+            None => self.served,
         }
     }
 

@@ -86,6 +86,19 @@ fn a_zone_opens_with_more_of_what_it_lets_in_or_less_audit() {
         (json!({}), json!({ "allowedEras": ["modern"] }), false),
         (json!({ "allowedHosting": ["self"] }), json!({ "allowedHosting": ["self", "vendor"] }), true),
         (json!({ "allowedHosting": ["self"] }), json!({}), true),
+        (json!({ "servedBy": [{ "region": "eu" }] }), json!({}), true),
+        (json!({ "servedBy": [{ "region": "eu" }] }), json!({ "servedBy": [{ "region": "us" }] }), true),
+        (
+            json!({ "servedBy": [{ "region": "eu", "tier": "a" }] }),
+            json!({ "servedBy": [{ "region": "eu" }] }),
+            true,
+        ),
+        (
+            json!({ "servedBy": [{ "region": "eu" }] }),
+            json!({ "servedBy": [{ "region": "eu", "tier": "a" }] }),
+            false,
+        ),
+        (json!({}), json!({ "servedBy": [{ "region": "eu" }] }), false),
         (json!({ "allowedHosting": ["self", "vendor"] }), json!({ "allowedHosting": ["self"] }), false),
     ] {
         let (before, after) = (zone(&before), zone(&after));

@@ -1,11 +1,18 @@
 use super::*;
 
 fn targets(count: u128) -> Vec<Target> {
-    (1..=count).map(|at| Target { uid: Uid(uuid::Uuid::from_u128(at)), stdio: at % 5 == 0 }).collect()
+    (1..=count)
+        .map(|at| Target {
+            uid: Uid(uuid::Uuid::from_u128(at)),
+            stdio: at % 5 == 0,
+            served_by: Arc::default(),
+        })
+        .collect()
 }
 
 fn probers<'a>(names: &[&'a str]) -> Vec<Prober<'a>> {
-    names.iter().map(|name| Prober { name, allow_stdio: true }).collect()
+    static NONE: PlaneLabels = PlaneLabels::new();
+    names.iter().map(|name| Prober { name, allow_stdio: true, labels: &NONE }).collect()
 }
 
 #[test]
@@ -45,4 +52,22 @@ fn child_processes_go_to_planes_that_allow_them_or_to_none() {
     assert!(stdio.iter().all(|uid| !assigned.contains_key(uid)));
     assert_eq!(assigned.len(), 80);
     assert!(assign(&targets(3), &[]).is_empty());
+}
+
+#[test]
+fn a_server_of_a_zone_is_probed_by_a_plane_that_serves_the_zone_or_by_none() {
+    let labels = |region: &str| PlaneLabels::from([("region".to_owned(), region.to_owned())]);
+    let (eu, us) = (labels("eu"), labels("us"));
+    let planes = [
+        Prober { name: "a", allow_stdio: true, labels: &us },
+        Prober { name: "b", allow_stdio: true, labels: &eu },
+    ];
+    let of = |served_by: Vec<PlaneLabels>| -> Vec<Target> {
+        let served_by: Arc<[PlaneLabels]> = served_by.into();
+        targets(50).into_iter().map(|target| Target { served_by: Arc::clone(&served_by), ..target }).collect()
+    };
+    let assigned = assign(&of(vec![eu.clone()]), &planes);
+    assert!(assigned.len() == 50 && assigned.values().all(|name| *name == "b"));
+    assert!(assign(&of(vec![labels("asia")]), &planes).is_empty());
+    assert_eq!(assign(&of(vec![eu.clone(), us.clone()]), &planes), assign(&of(vec![]), &planes));
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use portcullis_policy::resource::{Kind, Transport, Uid};
+use portcullis_policy::resource::{Kind, PlaneLabels, Resource, Spec, Transport, Uid};
 use portcullis_proto::config::v1::SessionEnded;
+use serde_json::Value;
 
 use super::super::assign::{Prober, Target, assign};
 use super::super::connection::Connection;
@@ -74,6 +75,7 @@ impl Table {
 
     /// Gives every server to one plane, and asks for a probe of those whose document changed.
     pub(super) fn reassign(&mut self, state: &State) {
+        let zones = zones(state);
         let mut targets = Vec::new();
         let mut servers = BTreeMap::new();
         for object in state.list(Kind::McpServer.as_str()) {
@@ -83,15 +85,18 @@ impl Table {
             if ServerState::of(state, &object.uid).is_some_and(ended) {
                 continue;
             }
-            targets.push(Target { uid: object.uid, stdio: matches!(transport, Transport::Stdio(_)) });
+            let zone = object.body.pointer("/spec/zone").and_then(Value::as_str).unwrap_or_default();
+            let served_by = zones.get(zone).map(Arc::clone).unwrap_or_default();
+            let stdio = matches!(transport, Transport::Stdio(_));
+            targets.push(Target { uid: object.uid, stdio, served_by });
             servers.insert(object.uid, object.version);
         }
         let probers: Vec<Prober<'_>> = self
             .records
             .values()
             .filter(|record| !record.info.draining)
-            .filter_map(|record| record.live.as_ref())
-            .map(|live| Prober { name: &live.name, allow_stdio: live.allow_stdio })
+            .filter_map(|record| Some((record.live.as_ref()?, &record.info.labels)))
+            .map(|(live, labels)| Prober { name: &live.name, allow_stdio: live.allow_stdio, labels })
             .collect();
         let assigned = assign(&targets, &probers);
         let mut by_plane: BTreeMap<&str, BTreeSet<Uid>> = BTreeMap::new();
@@ -109,4 +114,14 @@ impl Table {
         let servers = &self.servers;
         self.hinted.retain(|uid, _| servers.contains_key(uid));
     }
+}
+
+/// The zones that only some planes serve. A server says its zone in its document, the built-in one too.
+fn zones(state: &State) -> HashMap<&str, Arc<[PlaneLabels]>> {
+    let of = |body| match Resource::from_json(body).ok()?.spec {
+        Spec::TrustZone(zone) if !zone.served_by.is_empty() => Some(zone.served_by.into()),
+        _ => None,
+    };
+    let zones = state.list(Kind::TrustZone.as_str());
+    zones.filter_map(|zone| Some((zone.name.as_ref(), of(&zone.body)?))).collect()
 }

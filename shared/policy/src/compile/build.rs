@@ -14,13 +14,13 @@ use super::keys::{Known, keys};
 use super::model::{Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
-use crate::resource::{Kind, Name, Uid};
+use crate::resource::{Kind, Name, PlaneLabels, Uid, serves};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
     BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, Entry, KeyEntry, PolicyEntry, ServerEntry,
     SnapshotHeader, TeamEntry, ZoneEntry, default_zone_name,
 };
-use crate::standpoint::Standpoints;
+use crate::standpoint::{Met, Standpoints};
 
 /// Entries by kind.
 #[derive(Default)]
@@ -65,11 +65,15 @@ impl Sorted {
     }
 }
 
-pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snapshot, Vec<CompileError>> {
+pub(super) fn build(
+    header: SnapshotHeader,
+    entries: Vec<Entry>,
+    plane: Option<PlaneLabels>,
+) -> Result<Snapshot, Vec<CompileError>> {
     let sorted = Sorted::new(entries);
     let mut notes = Notes::default();
     uids(&sorted, &mut notes);
-    let zones = zones(sorted.zones, &mut notes);
+    let zones = zones(sorted.zones, plane.as_ref(), &mut notes);
     let customers: HashSet<Name> = sorted.customers.iter().map(|entry| entry.name.clone()).collect();
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
@@ -121,6 +125,7 @@ pub(super) fn build(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Snaps
     let order = order.into_iter().map(|(_, uid)| uid).collect();
     Ok(Snapshot {
         header,
+        plane,
         reports: notes.into_reports(),
         mark,
         zones,
@@ -170,10 +175,14 @@ fn uids(sorted: &Sorted, notes: &mut Notes) {
 }
 
 /// Zones by name, the built-in one among them unless it is defined.
-fn zones(entries: Vec<ZoneEntry>, notes: &mut Notes) -> HashMap<Name, Arc<Zone>> {
+fn zones(
+    entries: Vec<ZoneEntry>,
+    plane: Option<&PlaneLabels>,
+    notes: &mut Notes,
+) -> HashMap<Name, Arc<Zone>> {
     let mut zones: HashMap<Name, Arc<Zone>> = HashMap::new();
     for entry in entries {
-        let zone = Arc::new(zone(entry));
+        let zone = Arc::new(zone(entry, plane));
         let name = zone.entry.name.clone();
         if let Some(other) = zones.insert(name.clone(), zone) {
             let other = other.entry.uid.to_string();
@@ -181,7 +190,7 @@ fn zones(entries: Vec<ZoneEntry>, notes: &mut Notes) -> HashMap<Name, Arc<Zone>>
         }
     }
     let built_in = default_zone_name();
-    zones.entry(built_in).or_insert_with(|| Arc::new(zone(ZoneEntry::built_in())));
+    zones.entry(built_in).or_insert_with(|| Arc::new(zone(ZoneEntry::built_in(), plane)));
     for zone in zones.values() {
         for (at, other) in zone.entry.reachable_from.iter().enumerate() {
             if !zones.contains_key(other.as_str()) {
@@ -193,8 +202,13 @@ fn zones(entries: Vec<ZoneEntry>, notes: &mut Notes) -> HashMap<Name, Arc<Zone>>
     zones
 }
 
-fn zone(entry: ZoneEntry) -> Zone {
+fn zone(entry: ZoneEntry, plane: Option<&PlaneLabels>) -> Zone {
     Zone {
+        served: match plane {
+            Some(plane) => Met::of(serves(&entry.served_by, plane)),
+            None if entry.served_by.is_empty() => Met::Yes,
+            None => Met::Unknown,
+        },
         reachable_from: entry.reachable_from.iter().cloned().collect(),
         data_classes: entry.allowed_data_classes.iter().cloned().collect(),
         all_data_classes: entry.allowed_data_classes.iter().any(|class| class == "*"),

@@ -26,7 +26,7 @@ pub use header_params::{HeaderParam, ParamKind};
 pub use model::{Definition, Principal, Prompt, Server, Tool, Zone};
 
 use crate::bundle::Bundle;
-use crate::resource::{Name, Uid};
+use crate::resource::{Name, PlaneLabels, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};
 use crate::standpoint::Standpoints;
@@ -36,6 +36,7 @@ use model::{Candidate, Offer, SnapshotMark};
 #[derive(Debug)]
 pub struct Snapshot {
     header: SnapshotHeader,
+    plane: Option<PlaneLabels>,
     reports: Vec<String>,
     mark: Arc<SnapshotMark>,
     zones: HashMap<Name, Arc<Zone>>,
@@ -59,7 +60,25 @@ impl Snapshot {
     /// # Errors
     /// Everything that is wrong, up to a bound; nothing is taken then.
     pub fn compile(header: SnapshotHeader, entries: Vec<Entry>) -> Result<Self, Vec<CompileError>> {
-        build::build(header, entries)
+        build::build(header, entries, None)
+    }
+
+    /// Compiles entries for the data plane of these labels: what it does not serve is denied there.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::compile`].
+    pub fn compile_for(
+        plane: PlaneLabels,
+        header: SnapshotHeader,
+        entries: Vec<Entry>,
+    ) -> Result<Self, Vec<CompileError>> {
+        build::build(header, entries, Some(plane))
+    }
+
+    /// The labels of the data plane that it was compiled for.
+    #[must_use]
+    pub const fn plane(&self) -> Option<&PlaneLabels> {
+        self.plane.as_ref()
     }
 
     /// What was signed of it.

@@ -11,6 +11,7 @@ use crate::access::Access;
 use crate::resource::{AuditMode, Name, PrincipalKind, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{ServerEntry, ZoneEntry};
+use crate::standpoint::Met;
 
 /// A trust zone.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Zone {
     pub(crate) reachable_from: HashSet<Name>,
     pub(crate) data_classes: HashSet<String>,
     pub(crate) all_data_classes: bool,
+    /// Whether the data plane that compiled this serves it; unknown where none did.
+    pub(crate) served: Met,
 }
 
 impl Zone {

@@ -351,8 +351,17 @@ fn zone<'a>(
         steps.step(Step::Zone, false, ground, || format!("{name} does not allow the data class {class}"));
         return Err((Reason::ZoneDenied, ground));
     }
-    let Circumstances { network, era, .. } = asker.circumstances;
+    let Circumstances { network, era, plane, .. } = asker.circumstances;
+    let served = zone.served_by(plane);
     let known = [
+        circumstance(zone, "spec.servedBy", served, steps, || match served {
+            Met::Unknown => {
+                format!(
+                    "{name} is served by some data planes only, and which one serves the call is not known"
+                )
+            }
+            _ => format!("{name} is served by other data planes"),
+        })?,
         circumstance(zone, "spec.callerNetworks", zone.called_from(network), steps, || match network {
             Some(address) => format!("{name} may not be called from {address}"),
             None => format!("{name} may be called from some networks only, and the caller's is not known"),
@@ -362,7 +371,7 @@ fn zone<'a>(
             None => format!("{name} takes calls of one era only, and the caller's is not known"),
         })?,
     ];
-    if known == [true, true] {
+    if known == [true; 3] {
         steps.step(Step::Zone, true, ground, || format!("{name} is reachable from {from}"));
     }
     Ok(())

@@ -22,11 +22,15 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
-        Kind::TrustZone => &["spec.servedBy"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ToolBundle => &["spec.members.groups"],
         Kind::TierDefaults => &["spec.tools.approval"],
-        Kind::ApprovalRule | Kind::RolloutPolicy | Kind::Role | Kind::RoleBinding | Kind::AccessPolicy => &[],
+        Kind::TrustZone
+        | Kind::ApprovalRule
+        | Kind::RolloutPolicy
+        | Kind::Role
+        | Kind::RoleBinding
+        | Kind::AccessPolicy => &[],
     }
 }
 

@@ -70,6 +70,7 @@ spec:
   callerNetworks: ["10.0.0.0/8", "2001:db8::/32"]
   allowedEras: [modern, legacy]
   allowedHosting: [vendor]
+  servedBy: [ { region: eu }, { region: us, tier: regulated } ]
   audit: required
 ---
 kind: ToolBundle

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::fixture::{NOW, compile, entry, key, key_as, organisation, server, tool, uid, with_keys, zone_as};
@@ -17,6 +17,7 @@ fn call(key: &str, name: &str, denied: Option<Reason>) -> RecordedCall {
         server: Some("crm".to_owned()),
         unix_ms: NOW,
         era: None,
+        plane: None,
         denied,
     }
 }
@@ -170,6 +171,23 @@ fn what_depends_on_what_no_record_keeps_is_undecidable_unless_another_rule_denie
         let replayed = of(&plain, &after);
         assert_eq!((replayed.would_be_denied, replayed.undecidable), (denied, 0), "{:?}", replayed.undecided);
     }
+    // The plane is known of calls that a connected plane tells.
+    let planned = |served_by: Value| {
+        let entries = organisation()
+            .into_iter()
+            .filter(|entry| !matches!(entry, Entry::Zone(zone) if zone.name.as_str() == "internal"));
+        let zone = zone_as("internal", &[], &["*"], &json!({ "servedBy": served_by }));
+        let grants = json!([{ "server": "crm", "allow": ["find"] }]);
+        Arc::new(compile(entries.chain([zone, key("a", "internal", &grants)]).collect()).unwrap())
+    };
+    let mut replay = Replay::new(planned(json!([])), planned(json!([{ "region": "eu" }])));
+    for region in [Some("eu"), Some("us"), None] {
+        let plane =
+            region.map(|region| Arc::new(PlaneLabels::from([("region".to_owned(), region.to_owned())])));
+        replay.take(&RecordedCall { plane, ..call("a", "crm_find", None) });
+    }
+    let replayed = replay.finish(10);
+    assert_eq!((replayed.would_be_denied, replayed.undecidable), (1, 1));
     // Networks are not recorded either.
     let zoned = |networks: &[&str]| {
         let entries = organisation()

@@ -100,7 +100,8 @@ pub enum ChangeClass {
     Proposal,
     /// A server, or a single tool of it, moves to another zone.
     ZoneMapping,
-    /// A zone is reachable from more zones or networks, allows more data classes, eras or hosting, or asks less of audit.
+    /// A zone is reachable from more zones or networks, allows more data classes, eras, hosting or data planes, or
+    /// asks less of audit.
     ZoneOpening,
     /// A limit of what a server may be sent or may answer is raised.
     ExposureLimits,

@@ -39,7 +39,7 @@ pub use server::{
 };
 pub use tenant::{CustomerSpec, TeamSpec};
 pub use tier::{Effective, LimitSettings, Origin, Sourced, TierDefaultsSpec, TierTools};
-pub use zone::{AuditMode, TrustZoneSpec};
+pub use zone::{AuditMode, PlaneLabels, TrustZoneSpec, serves};
 
 /// The one `apiVersion`.
 pub const API_VERSION: &str = "portcullis/v1";

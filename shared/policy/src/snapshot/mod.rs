@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::circumstances::Era;
 use crate::resource::{
     AccessPolicySpec, AuditMode, Auth, BundleMember, BundleMembership, ClientSpec, Environment, Grant,
-    Hosting, Limits, Name, Network, PrincipalSpec, Sandbox, Tier, Transport, Uid,
+    Hosting, Limits, Name, Network, PlaneLabels, PrincipalSpec, Sandbox, Tier, Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -83,6 +83,9 @@ pub struct ZoneEntry {
     /// Who may host what is in it; anybody when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_hosting: Vec<Hosting>,
+    /// Data planes that serve it: those that have all labels of one of these; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub served_by: Vec<PlaneLabels>,
     /// What a call needs of its record.
     pub audit: AuditMode,
 }
@@ -100,6 +103,7 @@ impl ZoneEntry {
             caller_networks: Vec::new(),
             allowed_eras: Vec::new(),
             allowed_hosting: Vec::new(),
+            served_by: Vec::new(),
             audit: AuditMode::default(),
         }
     }

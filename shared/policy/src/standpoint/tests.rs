@@ -8,7 +8,7 @@ use super::*;
 use crate::Reason;
 use crate::compile::Snapshot;
 use crate::explain::{Decision, Outcome, Question, explain};
-use crate::fixture::{NOW, client, compile, hash, key_as, organisation, zone_as};
+use crate::fixture::{NOW, client, compile, hash, header, key_as, organisation, zone_as};
 use crate::snapshot::Entry;
 use crate::view::{EndpointRef, View};
 
@@ -17,6 +17,10 @@ const EVERYTHING: &str = r#"[{"server":"crm","allow":["*"],"prompts":["*"],"reso
 
 /// The organisation with keys `k` (label `app: ide`) and `other`, and with these entries in place of those of the same id.
 fn with(entries: Vec<Entry>) -> Snapshot {
+    compile(all(entries)).unwrap()
+}
+
+fn all(entries: Vec<Entry>) -> Vec<Entry> {
     let grants: Value = serde_json::from_str(EVERYTHING).unwrap();
     let keys = [
         key_as("k", "internal", &grants, &json!({ "labels": { "app": "ide", "team": "a" } })),
@@ -27,7 +31,7 @@ fn with(entries: Vec<Entry>) -> Snapshot {
     let mut all: Vec<Entry> =
         organisation().into_iter().chain(keys).filter(|entry| !replaced(entry)).collect();
     all.extend(entries);
-    compile(all).unwrap()
+    all
 }
 
 /// A caller: its network, era, and program with version.
@@ -104,6 +108,49 @@ fn a_zone_is_spoken_to_in_its_eras_alone() {
         assert_eq!(decided(&snapshot, "k", "crm_find", from), expected, "{from:?}");
         assert_eq!(decided(&snapshot, "k", "github_search", from), "permit", "{from:?}");
     }
+}
+
+#[test]
+fn a_zone_is_served_by_the_planes_that_it_names_and_nothing_of_it_is_anywhere_else() {
+    let labels = |given: &[(&str, &str)]| -> PlaneLabels {
+        given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let served_by = json!({ "servedBy": [{ "region": "eu" }, { "region": "us", "tier": "a" }] });
+    let entries = || all(vec![zone_as("internal", &[], &["*"], &served_by)]);
+    let asked = with(vec![zone_as("internal", &[], &["*"], &served_by)]);
+    let denied = "zone_denied TrustZone/internal spec.servedBy";
+    let question = Question::tool("k", EndpointRef::All, "crm_find", NOW);
+    for (given, serves) in [
+        (vec![("region", "eu")], true),
+        (vec![("region", "eu"), ("tier", "b")], true),
+        (vec![("region", "us"), ("tier", "a")], true),
+        (vec![("region", "us")], false),
+        (vec![("tier", "a")], false),
+        (vec![], false),
+    ] {
+        let plane = labels(&given);
+        let snapshot = Snapshot::compile_for(plane.clone(), header(7), entries()).unwrap();
+        let expected = if serves { "permit" } else { denied };
+        assert_eq!(decided(&snapshot, "k", "crm_find", Caller::default()), expected, "{given:?}");
+        // Another zone's tools do not ask.
+        assert_eq!(decided(&snapshot, "k", "github_search", Caller::default()), "permit", "{given:?}");
+        let principal = snapshot.authenticate(&hash("k"), NOW).unwrap();
+        let view = snapshot.endpoint(&principal, EndpointRef::All).unwrap();
+        let listed = |server: &str| view.tools().iter().any(|tool| tool.tool.server.name() == server);
+        assert_eq!((listed("crm"), listed("github")), (serves, true), "{given:?}");
+        assert_eq!(!view.resource_patterns("crm").is_empty(), serves, "{given:?}");
+        assert_eq!(view.servers().iter().any(|server| server.name() == "crm"), serves, "{given:?}");
+        // Who asks elsewhere says which plane it is about.
+        let circumstances = Circumstances { plane: Some(&plane), ..Circumstances::at(NOW) };
+        let told = explain(&asked, &Question { circumstances, ..question });
+        assert_eq!(told.decision == Decision::Permit, serves, "{given:?}");
+    }
+    // Nobody knows which plane it is: a decision denies, an explanation says so, and somewhere it is reached.
+    assert_eq!(decided(&asked, "k", "crm_find", Caller::default()), denied);
+    let told = explain(&asked, &question);
+    let step = told.steps.iter().find(|step| step.rule.to_string().contains("servedBy")).unwrap();
+    assert!(step.outcome == Outcome::Live && step.detail.contains("not known"), "{step:?}");
+    assert_eq!(asked.who_can(crate::DefinitionKind::Tool, "crm_find", NOW).unwrap().items.len(), 2);
 }
 
 #[test]

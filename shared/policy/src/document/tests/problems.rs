@@ -256,13 +256,6 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "known but not enforced",
         ),
         (
-            document("TrustZone", "  servedBy: []"),
-            5,
-            "TrustZone/x",
-            "spec.servedBy",
-            "known but not enforced",
-        ),
-        (
             document("Client", "  match: { oauthClientIds: [] }"),
             5,
             "Client/x",
