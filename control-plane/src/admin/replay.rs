@@ -213,5 +213,6 @@ fn read(call: &wire::RecordedCall) -> Option<RecordedCall> {
         unix_ms: call.unix_ms,
         era,
         denied,
+        released: call.approved,
     })
 }

@@ -22,6 +22,7 @@ pub const DIRECTORY: &str = "audit";
 pub use filter::Filter;
 pub use read::{ReadError, Records, read};
 pub use record::{
-    AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, UpstreamFacts,
+    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes,
+    UpstreamFacts,
 };
 pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull, SpoolStats};

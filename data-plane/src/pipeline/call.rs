@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::context::{Admitted, Client, Request};
 use super::course::{Course, answer_of};
 use super::flight::Flight;
+use super::held::{Held, HeldRequest, Leave};
 use super::limited::Limited;
 use super::record::{Recorder, audit_of};
 use super::relay::{Frame, Interrupt, Interrupted, Relay};
@@ -60,28 +61,38 @@ impl Pipeline {
         };
         let request = Arc::new(request);
         let decided = self.decide(&admitted, &client, &request).await;
-        let prepared = decided.and_then(|(permit, claim)| {
-            let params = self.prepare(&admitted, &permit, &client, &request, carried.headers)?;
-            Ok((permit, claim, params))
+        let prepared = decided.and_then(|(leave, claim)| {
+            let params = self.prepare(&admitted, leave.permit(), &client, &request, carried.headers)?;
+            Ok((leave, claim, params))
         });
-        let (permit, claim, params) = match prepared {
+        let (leave, claim, params) = match prepared {
             Ok(prepared) => prepared,
             Err(stop) => return Answered::Reply(self.refuse(&admitted, &client, &request, stop)),
         };
-        let begun =
-            Recorder::begin(self.spool(), self.metrics(), permit.audit(), &admitted, &client, &request);
+        let audit = leave.permit().audit();
+        let begun = Recorder::begin(self.spool(), self.metrics(), audit, &admitted, &client, &request);
         let Ok(mut recorder) = begun else {
             self.metrics().denied(Reason::AuditUnavailable);
             return Answered::Reply(answer_of(&admitted, &client, &request, Reason::AuditUnavailable, None));
         };
-        recorder.permitted(&permit);
+        recorder.permitted(leave.permit());
         recorder.decided();
+        let permit = match leave {
+            Leave::Free(permit) => permit,
+            Leave::Held(held) => {
+                let of = HeldRequest { admitted: &admitted, client: &client, request: &request };
+                match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
+                    Ok(permit) => permit,
+                    Err(refusal) => return Answered::Reply(refusal.settle(recorder)),
+                }
+            }
+        };
         let interrupt = Interrupt {
             cancel: carried.cancel,
             abort: self.abort().clone(),
             standing: Standing::new(self.live(), self.clock(), &admitted, claim),
         };
-        let (server, audit) = (Arc::clone(permit.server()), permit.audit());
+        let server = Arc::clone(permit.server());
         let mut caller = client.caller(&admitted);
         caller.traceparent = recorder.traceparent().or(caller.traceparent);
         let call = Call { method: Cow::Borrowed(request.method.as_str()), params, caller };
@@ -109,7 +120,7 @@ impl Pipeline {
         admitted: &Arc<Admitted>,
         client: &Arc<Client>,
         request: &Arc<Request>,
-    ) -> Result<(Permit, Claim), Stop> {
+    ) -> Result<(Leave, Claim), Stop> {
         let now = self.clock().unix_ms();
         let (snapshot, principal, view) = (&admitted.snapshot, &admitted.principal, &admitted.view);
         let prompt_or_uri = match request.method {
@@ -123,18 +134,24 @@ impl Pipeline {
         let arguments = Arguments(Arc::clone(request));
         match (request.method, prompt_or_uri) {
             (Method::ToolsCall, Reference::Name(name)) => {
-                let permit = snapshot.decide_tool(principal, view, &name, &circumstances)?;
-                Ok((permit, Claim::Tool(name, arguments)))
+                match snapshot.decide_tool(principal, view, &name, &circumstances) {
+                    Ok(permit) => Ok((Leave::Free(permit), Claim::Tool(name, arguments, None))),
+                    Err(denial) if denial.reason == Reason::ApprovalRequired => {
+                        let (held, pin) = Held::of(admitted, denial, &name, &circumstances)?;
+                        Ok((Leave::Held(held), Claim::Tool(name, arguments, Some(pin))))
+                    }
+                    Err(denial) => Err(denial.into()),
+                }
             }
             (_, Reference::Name(name)) => {
                 let permit = snapshot.decide_prompt(principal, view, &name, &circumstances)?;
-                Ok((permit, Claim::Prompt(name, arguments)))
+                Ok((Leave::Free(permit), Claim::Prompt(name, arguments)))
             }
             (_, Reference::Uri(uri)) => {
                 let server = Box::pin(self.locate(admitted, client, &uri)).await?;
                 let permit =
                     snapshot.decide_resource(principal, view, server.as_str(), &uri, &circumstances)?;
-                Ok((permit, Claim::Resource(server.to_string(), uri)))
+                Ok((Leave::Free(permit), Claim::Resource(server.to_string(), uri)))
             }
         }
     }
@@ -177,9 +194,10 @@ impl Pipeline {
         upstream_name: Option<&str>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
         let renamed = upstream_name.filter(|name| request.name.as_deref() != Some(name)).map(object::quoted);
+        let own = self.is_own_state(admitted, permit, request);
         let state = match &request.request_state {
-            Some(token) => Some(self.inner_state(admitted, permit, request, token)?),
-            None => None,
+            Some(token) if !own => Some(self.inner_state(admitted, permit, request, token)?),
+            _ => None,
         };
         if request.method == Method::CompletionComplete {
             return match (&renamed, upstream_name) {
@@ -190,6 +208,9 @@ impl Pipeline {
         let mut edits: Vec<(&str, Edit<'_>)> = Vec::with_capacity(2);
         edits.extend(renamed.as_deref().map(|name| ("name", Edit::Set(name))));
         edits.extend(state.as_deref().map(|state| ("requestState", Edit::Set(state))));
+        if own {
+            edits.extend([("requestState", Edit::Remove), ("inputResponses", Edit::Remove)]);
+        }
         match (&request.params, edits.is_empty()) {
             (Some(params), false) => {
                 edit::edit_raw(params, &edits).map(Some).map_err(|fault| unreadable(request, fault))
@@ -205,13 +226,7 @@ impl Pipeline {
         request: &Request,
         token: &str,
     ) -> Result<String, Stop> {
-        let scope = tokens::StateScope {
-            principal: admitted.principal.key_uid,
-            server: permit.server().uid(),
-            method: request.method.as_str(),
-            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
-            now_unix_ms: self.clock().unix_ms(),
-        };
+        let scope = self.state_scope(admitted, permit, request);
         let secrets = self.secrets().load();
         let inner = tokens::open_state(&secrets.sealer, scope, token);
         inner.map(|inner| object::quoted(&inner)).ok_or_else(|| {
@@ -221,6 +236,22 @@ impl Pipeline {
                 true,
             ))
         })
+    }
+
+    /// What a state is bound to that a caller brings back.
+    pub(super) fn state_scope<'a>(
+        &self,
+        admitted: &Admitted,
+        permit: &Permit,
+        request: &'a Request,
+    ) -> tokens::StateScope<'a> {
+        tokens::StateScope {
+            principal: admitted.principal.key_uid,
+            server: permit.server().uid(),
+            method: request.method.as_str(),
+            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
+            now_unix_ms: self.clock().unix_ms(),
+        }
     }
 
     /// Records that a stream was opened which no single upstream call stands behind.

@@ -159,6 +159,7 @@ impl Standpoint {
             era: Some(self.era),
             client: self.program.as_ref().map(hint),
             arguments,
+            released: None,
         }
     }
 }

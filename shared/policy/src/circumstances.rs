@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use portcullis_seal::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -59,12 +60,14 @@ pub struct Circumstances<'a> {
     pub client: Option<ClientHint<'a>>,
     /// `params.arguments`, as they came.
     pub arguments: Option<&'a RawValue>,
+    /// The pin of the tool of which a person approved exactly this call. It is nobody's who did not ask the control plane.
+    pub released: Option<&'a Fingerprint>,
 }
 
 impl Circumstances<'_> {
     /// A time, and nothing else.
     #[must_use]
     pub const fn at(now_unix_ms: u64) -> Self {
-        Self { now_unix_ms, network: None, era: None, client: None, arguments: None }
+        Self { now_unix_ms, network: None, era: None, client: None, arguments: None, released: None }
     }
 }

@@ -48,6 +48,8 @@ pub struct RecordedCall {
     pub era: Option<Era>,
     /// Why it was denied; none where it was permitted, however it ended.
     pub denied: Option<Reason>,
+    /// Whether a person had approved exactly this call.
+    pub released: bool,
 }
 
 /// What a call comes to when it is decided again.
@@ -59,7 +61,8 @@ pub enum Again {
     Deny(Reason, Rule),
 }
 
-/// Whether a snapshot gives this reason. Of others the policy had permitted the call: what was met came after it.
+/// Whether a snapshot gives this reason, or what it asks for came to it. Of others the policy had permitted the call: what was met
+/// came after it.
 #[must_use]
 pub const fn is_of_policy(reason: Reason) -> bool {
     matches!(
@@ -75,6 +78,8 @@ pub const fn is_of_policy(reason: Reason) -> bool {
             | Reason::ZoneDenied
             | Reason::PolicyDenied
             | Reason::ClientDenied
+            | Reason::ApprovalRequired
+            | Reason::ApprovalDenied
     )
 }
 
@@ -101,7 +106,11 @@ impl Snapshot {
             // No server had it: which one it would be asked of now is not known before the lists are.
             (RecordedKind::Resource, None) => return denied(Reason::ToolUnknown),
         };
-        decided.map_or_else(told, |_| Again::Permit)
+        match decided {
+            // What one person approved then, one would have to approve now.
+            Err(denial) if call.released && denial.reason == Reason::ApprovalRequired => Again::Permit,
+            decided => decided.map_or_else(told, |_| Again::Permit),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ fn found(kind: Kind, name: &str, before: Option<&Value>, after: Option<&Value>) 
 
 #[test]
 fn only_what_opens_a_server_is_named() {
+    let held = |tool: &str| json!({ "tools": { "overrides": [{ "name": tool, "approval": "per-call" }] } });
     let limits = |bytes: &str| json!({ "limits": { "maxResponseBytes": bytes } });
     for (before, after, expected) in [
         (json!({}), json!({}), vec![]),
@@ -31,6 +32,15 @@ fn only_what_opens_a_server_is_named() {
         (json!({}), json!({ "tools": { "changedTools": "keep-pinned" } }), vec!["approval-mode"]),
         (json!({ "tools": { "changedTools": "approve" } }), json!({}), vec![]),
         (json!({}), json!({ "dataClasses": ["public"] }), vec![]),
+        (json!({}), held("pay"), vec![]),
+        (held("pay"), held("pay"), vec![]),
+        (held("pay"), json!({}), vec!["approval-mode"]),
+        (
+            held("pay"),
+            json!({ "tools": { "overrides": [{ "name": "pay", "approval": "none" }] } }),
+            vec!["approval-mode"],
+        ),
+        (held("pay"), held("refund"), vec!["approval-mode"]),
     ] {
         let (before, after) = (server_with(&before), server_with(&after));
         let told = found(Kind::McpServer, "crm", Some(&before), Some(&after));

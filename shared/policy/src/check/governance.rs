@@ -168,7 +168,7 @@ pub(super) fn approval_rule(spec: &ApprovalRuleSpec, set: &ResourceSet, of: &mut
             "nothing is approved by itself unless it says that it only reads: write true, or leave autoApprove out",
         );
     }
-    if spec.auto_approve.is_some() && matches.changes.iter().flatten().any(|change| change.is_proposal()) {
+    if spec.auto_approve.is_some() && matches.changes.iter().flatten().any(|change| !change.is_definition()) {
         of.add(
             "spec.autoApprove",
             "only definitions are approved by themselves: give the other changes a rule of their own",

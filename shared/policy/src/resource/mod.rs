@@ -30,8 +30,8 @@ pub use network::{BadNetwork, Network};
 pub use quantity::{ByteSize, HumanDuration};
 pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
 pub use server::{
-    Auth, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools, NoAuth, Owner,
-    Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
+    Auth, CallApproval, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools,
+    NoAuth, Owner, Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, Transport, ValueFrom,
 };
 pub use tenant::{CustomerSpec, TeamSpec};
 pub use zone::{AuditMode, TrustZoneSpec};
