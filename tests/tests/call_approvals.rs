@@ -500,6 +500,31 @@ spec: { match: { changes: [approval-mode] }, approvers: [ { role: approver } ] }
         api::DecideRequest { ids: vec![id.clone()], approve: true, ..api::DecideRequest::default() };
     assert_eq!(second.decide(request).await[0].decided_by, "admin, second");
     assert!(bot.call("crm_refund", json!({})).await.succeeded());
+    // Who may decide about other servers alone may not decide this.
+    let id = held(&bot.call("crm_refund", json!({"limited": 1})).await);
+    world
+        .admin()
+        .apply(
+            r#"
+apiVersion: portcullis/v1
+kind: Role
+metadata: { name: of-github }
+spec: { rules: [ { rights: ["approvals:decide"], servers: [github] }, { rights: ["approvals:read"] } ] }
+"#,
+        )
+        .await;
+    let request = api::CreateAdminTokenRequest {
+        name: "elsewhere".to_owned(),
+        roles: vec!["of-github".to_owned()],
+        ..api::CreateAdminTokenRequest::default()
+    };
+    let elsewhere = world.admin().access().create_admin_token(request).await.unwrap().into_inner().token;
+    let elsewhere = Admin::new(&world.portcullis.control.url, &elsewhere, None);
+    for approve in [true, false] {
+        let request = api::DecideRequest { ids: vec![id.clone()], approve, ..api::DecideRequest::default() };
+        let refused = elsewhere.approvals().decide(request).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
+    }
     // The rule's time counts.
     let id = held(&bot.call("crm_refund", json!({})).await);
     world.pass(Duration::from_mins(10));
