@@ -332,6 +332,7 @@ async fn a_modern_client_that_opens_links_is_asked_to_and_its_retry_waits_for_th
     // The user did not want to: nobody is asked twice.
     let declined = bot.ask("tools/call", retry("decline")).await;
     assert_eq!(held(&declined), id);
+    assert_eq!(world.waiting().await.len(), 1);
     // Somebody else's state is nothing.
     let stolen = world.caller("other").able_to(able.clone()).ask("tools/call", retry("accept")).await;
     assert_eq!((stolen.status.as_u16(), stolen.code()), (400, -32602), "{stolen:?}");

@@ -138,7 +138,7 @@ impl Pipeline {
                     Ok(permit) => Ok((Leave::Free(permit), Claim::Tool(name, arguments, None))),
                     Err(denial) if denial.reason == Reason::ApprovalRequired => {
                         let (held, pin) = Held::of(admitted, denial, &name, &circumstances)?;
-                        Ok((Leave::Held(held), Claim::Tool(name, arguments, Some(pin))))
+                        Ok((Leave::Held(held), Claim::Tool(name, arguments, Some(Box::new(pin)))))
                     }
                     Err(denial) => Err(denial.into()),
                 }
@@ -194,10 +194,10 @@ impl Pipeline {
         upstream_name: Option<&str>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
         let renamed = upstream_name.filter(|name| request.name.as_deref() != Some(name)).map(object::quoted);
-        let own = self.is_own_state(admitted, permit, request);
-        let state = match &request.request_state {
-            Some(token) if !own => Some(self.inner_state(admitted, permit, request, token)?),
-            _ => None,
+        let (state, own) = match &request.request_state {
+            None => (None, false),
+            Some(_) if self.own_state(admitted, permit, request).is_some() => (None, true),
+            Some(token) => (Some(self.inner_state(admitted, permit, request, token)?), false),
         };
         if request.method == Method::CompletionComplete {
             return match (&renamed, upstream_name) {

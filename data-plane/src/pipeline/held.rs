@@ -10,6 +10,7 @@ use portcullis_mcp::{Edit, Era, Method, edit, object};
 use portcullis_policy::{Circumstances, Denial, Permit, Reason, Target};
 use portcullis_proto::config::v1::{CallArgument, CallAsk};
 use portcullis_seal::{Fingerprint, canonical_json, random, sha256};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +19,7 @@ use super::capability::Needed;
 use super::context::{Admitted, Client, Request};
 use super::record::Recorder;
 use super::tokens;
-use crate::sync::Verdict;
+use crate::sync::{Unanswered, Verdict};
 
 /// The largest input that is told, in bytes: a person reads no more, and the control plane keeps no more.
 const MAX_TOLD: usize = 16 << 10;
@@ -95,13 +96,11 @@ impl Refusal {
     }
 }
 
-/// What a retry says of the link that the client was given.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Retry {
-    /// It is none, or says nothing.
-    No,
-    Opened,
-    Declined,
+/// The link that a client was given, as it comes back sealed in the state of its retry.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Link {
+    id: String,
+    url: String,
 }
 
 impl Pipeline {
@@ -123,23 +122,25 @@ impl Pipeline {
                 "This call needs a person's approval, and its arguments cannot be told to one. Change them.";
             return Err(refuse(of.told(Reason::ApprovalRequired, Some(words), None)));
         };
-        let retry = if self.is_own_state(of.admitted, &permit, of.request) {
-            match of.request.params.as_deref().and_then(link_answer) {
-                Some(LinkAnswer::Accepted) => Retry::Opened,
-                Some(LinkAnswer::Declined) => Retry::Declined,
-                None => Retry::No,
+        let own = self.own_state(of.admitted, &permit, of.request);
+        let answer = of.request.params.as_deref().and_then(link_answer);
+        let opened = match (own, answer) {
+            // Who did not open the link wants no call now, whatever became of it.
+            (Some(link), Some(LinkAnswer::Declined)) => {
+                recorder.approval(&link.id, None);
+                return Err(refuse(of.in_words(&link.url)));
             }
-        } else {
-            Retry::No
+            (Some(_), Some(LinkAnswer::Accepted)) => true,
+            (_, None) | (None, Some(_)) => false,
         };
-        match self.verdict(ask, retry).await {
+        match self.verdict(ask, opened).await {
             Ok(Verdict::Released(released)) => {
                 recorder.approval(released.id(), Some(released.approved_by()));
                 Ok(permit)
             }
             Ok(Verdict::Waits { id, url }) => {
                 recorder.approval(&id, None);
-                Err(refuse(self.waits(of, &permit, retry, &id, &url)))
+                Err(refuse(self.waits(of, &permit, &id, &url)))
             }
             Ok(Verdict::Denied { id }) => {
                 recorder.approval(&id, None);
@@ -164,12 +165,12 @@ impl Pipeline {
     }
 
     /// The control plane's word. Where the link was opened, somebody may be deciding now: it is waited for, a while.
-    async fn verdict(&self, ask: CallAsk, retry: Retry) -> Result<Verdict, crate::sync::Unanswered> {
+    async fn verdict(&self, ask: CallAsk, opened: bool) -> Result<Verdict, Unanswered> {
         let until = Instant::now() + WAIT;
-        let _seat = if retry == Retry::Opened { self.calls().seat() } else { None };
+        let seat = if opened { self.calls().seat() } else { None };
         loop {
             let verdict = self.calls().ask(ask.clone()).await;
-            let waits = matches!(verdict, Ok(Verdict::Waits { .. })) && _seat.is_some();
+            let waits = matches!(verdict, Ok(Verdict::Waits { .. })) && seat.is_some();
             if !waits || Instant::now() >= until || self.abort().is_cancelled() {
                 return verdict;
             }
@@ -181,36 +182,33 @@ impl Pipeline {
     }
 
     /// What the caller gets while nobody decided.
-    fn waits(&self, of: HeldRequest<'_>, permit: &Permit, retry: Retry, id: &str, url: &str) -> Answer {
-        let by_link = of.client.era == Era::Modern
-            && retry != Retry::Declined
-            && Needed::LINK.is_declared(&of.client.capabilities);
-        let scope = self.state_scope(of.admitted, permit, of.request);
-        let sealed =
-            by_link.then(|| tokens::seal_held(&self.secrets().load().sealer, scope, id).ok()).flatten();
-        if let Some(state) = sealed {
-            let name = of.request.name.as_deref().unwrap_or_default();
-            let message = format!(
-                "A person has to approve this call of {name}. Open the link to decide it, or give it to somebody who may; go on when \
-                 it is approved."
-            );
-            let request_id = of.admitted.arrival.request_id.to_string();
-            return approval_by_link(&of.request.id, &of.asked(&request_id), url, &message, &state);
-        }
-        let words = format!(
-            "This call needs a person's approval first. Ask the user to have it approved at {url} and then call the tool again with \
-             the same arguments."
+    fn waits(&self, of: HeldRequest<'_>, permit: &Permit, id: &str, url: &str) -> Answer {
+        let by_link = of.client.era == Era::Modern && Needed::LINK.is_declared(&of.client.capabilities);
+        let link = Link { id: id.to_owned(), url: url.to_owned() };
+        let Some(state) = by_link.then(|| self.seal_link(of, permit, &link)).flatten() else {
+            return of.in_words(url);
+        };
+        let name = of.request.name.as_deref().unwrap_or_default();
+        let message = format!(
+            "A person has to approve this call of {name}. Open the link to decide it, or give it to somebody who may; go on when it \
+             is approved."
         );
-        of.told(Reason::ApprovalRequired, Some(&words), Some(url))
+        let request_id = of.admitted.arrival.request_id.to_string();
+        approval_by_link(&of.request.id, &of.asked(&request_id), url, &message, &state)
     }
 
-    /// Whether a request brings back the state of a held call, and not one of its server's.
-    pub(super) fn is_own_state(&self, admitted: &Admitted, permit: &Permit, request: &Request) -> bool {
-        request.method == Method::ToolsCall
-            && request.request_state.as_deref().is_some_and(|token| {
-                let scope = self.state_scope(admitted, permit, request);
-                tokens::open_held(&self.secrets().load().sealer, scope, token).is_some()
-            })
+    fn seal_link(&self, of: HeldRequest<'_>, permit: &Permit, link: &Link) -> Option<String> {
+        let scope = self.state_scope(of.admitted, permit, of.request);
+        let inner = serde_json::to_string(link).ok()?;
+        tokens::seal_held(&self.secrets().load().sealer, scope, &inner).ok()
+    }
+
+    /// The state of a held call that a request brings back; none for one of its server's.
+    pub(super) fn own_state(&self, admitted: &Admitted, permit: &Permit, request: &Request) -> Option<Link> {
+        let token = request.request_state.as_deref().filter(|_| request.method == Method::ToolsCall)?;
+        let scope = self.state_scope(admitted, permit, request);
+        let inner = tokens::open_held(&self.secrets().load().sealer, scope, token)?;
+        serde_json::from_str(&inner).ok()
     }
 }
 
@@ -227,6 +225,15 @@ impl<'a> HeldRequest<'a> {
     fn answer(self, reason: Reason, detail: &Detail<'_>) -> Answer {
         let request_id = self.admitted.arrival.request_id.to_string();
         respond::deny(reason, &self.asked(&request_id), detail)
+    }
+
+    /// The answer for a client that opens no links, or whose user did not.
+    fn in_words(self, url: &str) -> Answer {
+        let words = format!(
+            "This call needs a person's approval first. Ask the user to have it approved at {url} and then call the tool again with \
+             the same arguments."
+        );
+        self.told(Reason::ApprovalRequired, Some(&words), Some(url))
     }
 
     fn told(self, reason: Reason, sentence: Option<&str>, approval_url: Option<&str>) -> Answer {

@@ -25,7 +25,7 @@ pub(crate) enum Claim {
     /// To be at the endpoint at all.
     Endpoint,
     /// A tool, by the name at the endpoint; where a person approved the call, the pin of what they saw.
-    Tool(String, Arguments, Option<Fingerprint>),
+    Tool(String, Arguments, Option<Box<Fingerprint>>),
     /// A prompt, likewise.
     Prompt(String, Arguments),
     /// A resource of a server.
@@ -115,7 +115,7 @@ pub(crate) fn judge(
     match claim {
         Claim::Endpoint => Ok(()),
         Claim::Tool(name, arguments, released) => {
-            let released = released.as_ref();
+            let released = released.as_deref();
             let circumstances =
                 Circumstances { released, ..admitted.circumstances(now_unix_ms, arguments.get()) };
             snapshot.decide_tool(principal, view, name, &circumstances).map(drop)

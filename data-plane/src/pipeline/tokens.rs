@@ -50,10 +50,10 @@ pub(crate) fn seal_state(sealer: &Sealer, scope: StateScope<'_>, inner: &str) ->
     seal_as(REQUEST_STATE, sealer, scope, inner)
 }
 
-/// Seals a `requestState` of our own: that of a call which waits for a person, by the id of its approval. It gives no right; it
+/// Seals a `requestState` of our own: that of a call which waits for a person. It gives no right; it
 /// only tells our state from an upstream's.
-pub(crate) fn seal_held(sealer: &Sealer, scope: StateScope<'_>, id: &str) -> Result<String, CannotSeal> {
-    seal_as(HELD_CALL, sealer, scope, id)
+pub(crate) fn seal_held(sealer: &Sealer, scope: StateScope<'_>, inner: &str) -> Result<String, CannotSeal> {
+    seal_as(HELD_CALL, sealer, scope, inner)
 }
 
 fn seal_as(
@@ -77,7 +77,7 @@ pub(crate) fn open_state(sealer: &Sealer, scope: StateScope<'_>, token: &str) ->
     open_as(REQUEST_STATE, sealer, scope, token)
 }
 
-/// Opens one of our own again: the id of the approval.
+/// Opens one of our own again.
 pub(crate) fn open_held(sealer: &Sealer, scope: StateScope<'_>, token: &str) -> Option<String> {
     open_as(HELD_CALL, sealer, scope, token)
 }
