@@ -94,8 +94,10 @@ impl Pipeline {
         };
         let server = Arc::clone(permit.server());
         let mut caller = client.caller(&admitted);
-        caller.traceparent = recorder.traceparent().or(caller.traceparent);
-        let call = Call { method: Cow::Borrowed(request.method.as_str()), params, caller };
+        let own_trace = recorder.traceparent();
+        let told = client.says_so && own_trace.is_none();
+        caller.traceparent = own_trace.or(caller.traceparent);
+        let call = Call { method: Cow::Borrowed(request.method.as_str()), params, told, caller };
         let local = answered_here(&request, &server);
         let mut course = Course {
             pipeline: self.clone(),
@@ -173,7 +175,9 @@ impl Pipeline {
             Target::Prompt(prompt) => (Some(&prompt.name), [].as_slice()),
             Target::Resource { .. } | Target::Server => (None, [].as_slice()),
         };
-        if let Some(headers) = headers {
+        if let Some(headers) = headers
+            && !header_params.is_empty()
+        {
             let mirrored: Vec<HeaderParam> = header_params
                 .iter()
                 .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
@@ -193,30 +197,28 @@ impl Pipeline {
         request: &Request,
         upstream_name: Option<&str>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        let renamed = upstream_name.filter(|name| request.name.as_deref() != Some(name)).map(object::quoted);
         let (state, own) = match &request.request_state {
             None => (None, false),
             Some(_) if self.own_state(admitted, permit, request).is_some() => (None, true),
             Some(token) => (Some(self.inner_state(admitted, permit, request, token)?), false),
         };
-        if request.method == Method::CompletionComplete {
-            return match (&renamed, upstream_name) {
-                (Some(quoted), Some(_)) => rename_reference(request, quoted),
-                _ => Ok(request.params.clone()),
-            };
-        }
-        let mut edits: Vec<(&str, Edit<'_>)> = Vec::with_capacity(2);
-        edits.extend(renamed.as_deref().map(|name| ("name", Edit::Set(name))));
-        edits.extend(state.as_deref().map(|state| ("requestState", Edit::Set(state))));
-        if own {
-            edits.extend([("requestState", Edit::Remove), ("inputResponses", Edit::Remove)]);
-        }
-        match (&request.params, edits.is_empty()) {
-            (Some(params), false) => {
-                edit::edit_raw(params, &edits).map(Some).map_err(|fault| unreadable(request, fault))
+        let renamed = match upstream_name.filter(|name| request.name.as_deref() != Some(name)) {
+            Some(name) if request.method == Method::CompletionComplete => rename_reference(request, name)?,
+            Some(name) => request.renamed(name),
+            None => request.params.clone(),
+        };
+        let edited = match (renamed, state) {
+            (Some(params), Some(state)) => {
+                edit::edit_raw(&params, &[("requestState", Edit::Set(&state))]).map(Some)
             }
-            (params, _) => Ok(params.clone()),
-        }
+            // The state was ours, and so is the answer to what we asked.
+            (Some(params), None) if own => {
+                let ours = [("requestState", Edit::Remove), ("inputResponses", Edit::Remove)];
+                edit::edit_raw(&params, &ours).map(Some)
+            }
+            (params, _) => return Ok(params),
+        };
+        edited.map_err(|fault| unreadable(request, fault))
     }
 
     fn inner_state(
@@ -399,10 +401,10 @@ fn reference(request: &Request) -> Result<Reference, Stop> {
     found.ok_or_else(|| missing(request, "ref"))
 }
 
-fn rename_reference(request: &Request, quoted: &str) -> Result<Option<Box<RawValue>>, Stop> {
+fn rename_reference(request: &Request, name: &str) -> Result<Option<Box<RawValue>>, Stop> {
     let Some(params) = request.params.as_deref() else { return Ok(None) };
     let Some(reference) = object::member(params, "ref") else { return Ok(Some(params.to_owned())) };
-    let edited = edit::edit_raw(reference, &[("name", Edit::Set(quoted))])
+    let edited = edit::edit_raw(reference, &[("name", Edit::Set(&object::quoted(name)))])
         .and_then(|reference| edit::edit_raw(params, &[("ref", Edit::Set(reference.get()))]));
     edited.map(Some).map_err(|fault| unreadable(request, fault))
 }
