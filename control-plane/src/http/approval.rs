@@ -107,7 +107,9 @@ async fn posted(
         "approve" => true,
         "deny" => false,
         "show" => {
-            has(&identity, Right::ApprovalsRead)?;
+            if let Some(refused) = lacks(&identity, Right::ApprovalsRead) {
+                return Err(refused);
+            }
             let detail = pages
                 .calls
                 .get(id, identity.rights.has(Right::PayloadsRead))
@@ -116,7 +118,9 @@ async fn posted(
         }
         _ => return Err(notice(StatusCode::BAD_REQUEST, "A decision is approve, deny, or show.")),
     };
-    has(&identity, Right::ApprovalsDecide)?;
+    if let Some(refused) = lacks(&identity, Right::ApprovalsDecide) {
+        return Err(refused);
+    }
     let decided = pages.calls.decide(&Actor::from(identity), &[id.to_owned()], approve, &form.message).await;
     decided.map_err(|error| refused(&error))?;
     // The page again, by its own address: what was sent is not sent again with it.
@@ -144,11 +148,9 @@ impl Form {
 }
 
 /// The same table as for requests over gRPC: what this needs is refused before anything is looked at.
-fn has(identity: &Identity, right: Right) -> Result<(), Response<Full<Bytes>>> {
-    if identity.has_one_of(&[right]) {
-        return Ok(());
-    }
-    Err(notice(StatusCode::FORBIDDEN, &identity.denied(&[right], "this page")))
+fn lacks(identity: &Identity, right: Right) -> Option<Response<Full<Bytes>>> {
+    let has = identity.has_one_of(&[right]);
+    (!has).then(|| notice(StatusCode::FORBIDDEN, &identity.denied(&[right], "this page")))
 }
 
 /// Whether a form comes from this page, as far as the browser says where it comes from. What has no browser says nothing, and has

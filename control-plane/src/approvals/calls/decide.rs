@@ -108,5 +108,5 @@ fn ballot(
         return Ok(Ballot::Carried(verdict.by.clone()));
     }
     let votes = call.votes.iter().map(|vote| vote.by.as_str());
-    rule.vote(state, by, votes, &[call.principal.clone()], verdict.unix_ms)
+    rule.vote(state, by, votes, std::slice::from_ref(&call.principal), verdict.unix_ms)
 }

@@ -185,7 +185,7 @@ impl Calls {
         let expires_unix_ms = stored.expires_unix_ms(bench.rule());
         let needs = bench.rule.filter(|_| told == CallState::Pending).map(|rule| {
             let votes = stored.votes.iter().map(|vote| vote.by.as_str());
-            let approved_by = rule.count(state, votes, &[stored.principal.clone()], now_unix_ms);
+            let approved_by = rule.count(state, votes, std::slice::from_ref(&stored.principal), now_unix_ms);
             Needs {
                 rule: rule.name.as_str().to_owned(),
                 required: rule.spec.required,

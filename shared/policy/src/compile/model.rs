@@ -90,7 +90,7 @@ impl Definition {
     /// What holds a call of it back until a person approved it.
     #[must_use]
     pub fn approval_rule(&self) -> Rule {
-        let path = RulePath::Override(Arc::clone(&self.name), "approval");
+        let path = RulePath::CallApproval(Arc::clone(&self.name));
         Rule::of(Kind::McpServer, self.server.name().clone(), path)
     }
 }
