@@ -16,7 +16,7 @@ const FILES: &[&str] = &[
     "portcullis/config/v1/distribution.proto",
 ];
 
-/// Messages whose derived `Debug` would print a secret.
+/// Messages whose derived `Debug` would print a secret, or what callers sent.
 const WITH_SECRETS: &[&str] = &[
     "portcullis.config.v1.SecretPart",
     "portcullis.config.v1.SealingKey",
@@ -24,6 +24,8 @@ const WITH_SECRETS: &[&str] = &[
     "portcullis.admin.v1.NewKey",
     "portcullis.admin.v1.CreatePlaneTokenResponse",
     "portcullis.admin.v1.CreateAdminTokenResponse",
+    "portcullis.config.v1.CallAsk",
+    "portcullis.admin.v1.HeldCall",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    // Messages with secrets get a Debug of their own (src/redact.rs) that shows none.
+    // Messages with secrets or payloads get a Debug of their own (src/redact.rs) that shows none.
     let mut configure = tonic_prost_build::configure();
     for message in WITH_SECRETS {
         configure = configure.skip_debug([message]);

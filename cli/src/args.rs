@@ -335,7 +335,7 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         ask: AskArgs,
     },
-    /// Show one with its definitions.
+    /// Show one with its definitions, or with what is asked for.
     Show {
         /// The approval's id.
         id: String,
@@ -367,7 +367,7 @@ pub(crate) struct DecideArgs {
     /// The approvals' ids.
     #[arg(conflicts_with = "all")]
     pub(crate) ids: Vec<String>,
-    /// All that wait.
+    /// All definitions that wait; proposals and calls are named by their ids.
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]

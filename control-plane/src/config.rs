@@ -20,8 +20,11 @@ pub struct Config {
     pub admin_token_file: PathBuf,
     /// The gRPC port. An address that is not loopback needs `tls`.
     pub grpc_listen: SocketAddr,
-    /// The port of `/healthz`, `/readyz` and `/metrics`. An address that is not loopback needs `tls`.
+    /// The port of `/healthz`, `/readyz`, `/metrics` and the pages of approvals. An address that is not loopback needs `tls`.
     pub http_listen: SocketAddr,
+    /// Under which URL people reach the HTTP port, such as `https://portcullis.example.com`: links to approvals begin with it. The
+    /// port's own address where none is given.
+    pub public_url: Option<String>,
     /// The certificate of both ports.
     pub tls: Option<TlsFiles>,
     /// Whether gRPC is served in plain text on a loopback port of its own as well, for a data plane of the same process.
@@ -49,6 +52,7 @@ impl Config {
             admin_token_file: root.join("admin.token"),
             grpc_listen: (Ipv4Addr::LOCALHOST, 7410).into(),
             http_listen: (Ipv4Addr::LOCALHOST, 7411).into(),
+            public_url: None,
             tls: None,
             local_listener: false,
             grace: Duration::from_secs(10),

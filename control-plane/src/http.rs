@@ -1,6 +1,12 @@
-//! The HTTP port: `/healthz`, `/readyz`, `/metrics`. Nothing on it is secret, and nothing changes anything.
+//! The HTTP port: `/healthz`, `/readyz`, `/metrics`, and the pages of calls that wait for a person. Nothing on it is secret, and
+//! nothing changes anything without an administrator's token.
+
+mod approval;
+mod attempts;
+mod html;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +23,12 @@ use portcullis_telemetry::{METRICS_CONTENT_TYPE, Metrics};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::Authn;
+use crate::approvals::calls::Calls;
 use crate::publish::Publisher;
 use crate::store::Store;
+
+pub(crate) use attempts::Attempts;
 
 /// Connections at once.
 pub(crate) const MAX_CONNECTIONS: usize = 512;
@@ -35,6 +45,9 @@ pub(crate) struct Pages {
     pub(crate) publisher: Publisher,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Metrics,
+    pub(crate) calls: Calls,
+    pub(crate) authn: Authn,
+    pub(crate) attempts: Attempts,
 }
 
 /// Serves until the token is cancelled and every request is answered.
@@ -56,9 +69,10 @@ async fn answer(connection: Connection, pages: Pages, shutdown: CancellationToke
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(Some(Duration::from_secs(30)));
+    let peer = connection.peer_addr();
     let service = service_fn(move |request| {
-        let response = page(&pages, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let pages = pages.clone();
+        async move { Ok::<_, Infallible>(page(&pages, request, peer).await) }
     });
     let serving = builder.serve_connection(TokioIo::new(connection), service);
     tokio::pin!(serving);
@@ -74,7 +88,14 @@ async fn answer(connection: Connection, pages: Pages, shutdown: CancellationToke
     }
 }
 
-fn page(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
+async fn page(pages: &Pages, request: Request<Body>, peer: SocketAddr) -> Response<Full<Bytes>> {
+    if request.uri().path().starts_with(approval::PATH) {
+        return approval::answer(pages, request, peer).await;
+    }
+    plain(pages, &request)
+}
+
+fn plain(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
     let known = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");

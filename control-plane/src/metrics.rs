@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::approvals::calls::HELD_CALL;
 use crate::publish::Publisher;
 use crate::store::{Store, Vault};
 use crate::stream::Planes;
@@ -40,9 +41,14 @@ impl Collector for Figures {
             (published.header.version.0, published.entries.len(), published.reports.len())
         });
         // A collector gets no prefix from the registry.
-        let gauges: [(&str, &str, u64); 7] = [
+        let gauges: [(&str, &str, u64); 8] = [
             ("portcullis_store_version", "Version of the store", state.version),
             ("portcullis_store_objects", "Objects in the store", number(state.len())),
+            (
+                "portcullis_held_calls",
+                "Calls that wait for a person or did, as far as they are kept",
+                number(state.count(HELD_CALL)),
+            ),
             ("portcullis_snapshot_version", "Version of the published snapshot", version),
             ("portcullis_snapshot_entries", "Entries of the published snapshot", number(entries)),
             ("portcullis_snapshot_reports", "What is in the snapshot and not served", number(reports)),

@@ -15,15 +15,16 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::admin;
+use crate::admin::{self, Authn};
 use crate::approvals::Approvals;
+use crate::approvals::calls::Calls;
 use crate::bootstrap::{self, BootstrapError};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::governance::AdminTokens;
 use crate::grpc;
-use crate::http::{self, Pages};
+use crate::http::{self, Attempts, Pages};
 use crate::keys::Keys;
 use crate::metrics::{self, Figures};
 use crate::publish::Publisher;
@@ -59,6 +60,11 @@ pub enum StartError {
     /// The vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The URL under which people are to reach the HTTP port.
+    #[error(
+        "{0:?} is no URL of this control plane: write http or https, a host, and maybe a path, such as https://portcullis.example.com"
+    )]
+    PublicUrl(String),
     /// A fault of Portcullis itself.
     #[error("internal error: {0}")]
     Internal(String),
@@ -105,6 +111,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             return Err(StartError::PlainText { port, addr });
         }
     }
+    if let Some(url) = config.public_url.as_ref().filter(|url| !is_base_url(url)) {
+        return Err(StartError::PublicUrl(url.clone()));
+    }
     // Both ports first: who cannot serve must not change anything on disk.
     let grpc_port = bind(config.grpc_listen, config.tls.as_ref(), grpc::MAX_CONNECTIONS)?;
     let http_port = bind(config.http_listen, config.tls.as_ref(), http::MAX_CONNECTIONS)?;
@@ -117,7 +126,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     // Whatever fails from here on stops what was started before it.
     let stop = shutdown.child_token();
     let undo = stop.clone().drop_guard();
-    let parts = Rooms::build(store, vault, &config, &stop).await;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let base_url =
+        config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", http_port.local_addr()));
+    let calls = Calls::new(Arc::clone(&store), config.clock.clone(), &base_url);
+    let parts = Rooms::build(store, vault, calls, &config, &stop).await;
     let metrics = Metrics::default();
     metrics::register(
         &metrics,
@@ -129,7 +142,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         },
     );
     let store = Arc::clone(&parts.admin.store);
-    let pages = Pages { publisher: parts.admin.publisher.clone(), store: Arc::clone(&store), metrics };
+    let refusals = parts.admin.planes.refusals().clone();
+    let pages = Pages {
+        publisher: parts.admin.publisher.clone(),
+        store: Arc::clone(&store),
+        metrics,
+        calls: parts.admin.calls.clone(),
+        authn: Authn::new(Arc::clone(&store), config.clock.clone(), refusals),
+        attempts: Attempts::new(config.clock.clone()),
+    };
     let (health, routes) = routes(&parts).await?;
     let (fail, failed) = mpsc::channel(1);
     let running = Running {
@@ -162,6 +183,18 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     tasks.close();
     tracing::info!(grpc = %running.grpc_addr, http = %running.http_addr, tls = running.tls, "the control plane serves");
     Ok(running)
+}
+
+/// Whether links can begin with this.
+fn is_base_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 /// Serves one gRPC port. Without its API a control plane is of no use: when the port fails, the process should end and be
@@ -207,6 +240,7 @@ impl Rooms {
     async fn build(
         store: Arc<dyn Store>,
         vault: Arc<Vault>,
+        calls: Calls,
         config: &Config,
         stop: &CancellationToken,
     ) -> Self {
@@ -228,6 +262,7 @@ impl Rooms {
             published: publisher.subscribe(),
             vault: Arc::clone(&vault),
             catalog,
+            calls: calls.clone(),
             planes: planes.clone(),
             clock: clock.clone(),
             timings: Timings::new(config.status_interval, config.probe_interval),
@@ -235,6 +270,7 @@ impl Rooms {
         let admin = admin::Parts {
             keys: Keys::new(registry.clone(), publisher.clone(), clock.clone()),
             approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+            calls,
             tokens: PlaneTokens::new(Arc::clone(&store), clock.clone(), public_key),
             admin_tokens: AdminTokens::new(Arc::clone(&store), clock.clone()),
             store,

@@ -24,6 +24,7 @@ fn record() -> AuditRecord {
         reason: None,
         rule: Some("VirtualKey/support-bot spec.grants[0]".to_owned()),
         shadow: Vec::new(),
+        approval: None,
         snapshot_version: 7,
         principal: PrincipalFacts { kind: PrincipalKind::Agent, subject: Arc::from("support-bot") },
         key: KeyFacts { name: "support-bot".parse().unwrap(), uid: Uid(Uuid::now_v7()) },

@@ -95,6 +95,7 @@ fn call(record: &AuditRecord, unix_ms: u64) -> Option<RecordedCall> {
         server: record.server.as_ref().map(|server| server.as_str().to_owned()).unwrap_or_default(),
         era: record.era.to_string(),
         reason: record.reason.map(|reason| reason.code().to_owned()).unwrap_or_default(),
+        approved: record.approval.as_ref().is_some_and(|approval| approval.by.is_some()),
     })
 }
 

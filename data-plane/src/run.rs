@@ -145,7 +145,7 @@ struct Plane {
 
 impl Plane {
     fn new(config: &Config, bound: SocketAddr, synced: Synced, spool: Spool) -> Result<Self, StartError> {
-        let Synced { live, secrets, signals, probing, status, drain } = synced;
+        let Synced { live, secrets, signals, calls, probing, status, drain } = synced;
         let upstream_config = UpstreamConfig {
             allow_stdio: config.allow_stdio,
             stdio_env: config.stdio_env.clone(),
@@ -163,6 +163,7 @@ impl Plane {
             &config.allowed_origins,
             &config.allowed_hosts,
         )?;
+        parts.calls = calls;
         parts.proxies = Proxies::new(config.trusted_proxies.clone());
         let gateway = Gateway::new(parts);
         let draining = CancellationToken::new();

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use portcullis_data_plane::ledger::{
-    AuditRecord, Decision, Filter, KeyFacts, LatencySplit, Outcome, PrincipalFacts, ReadError, Sizes, Spool,
-    SpoolConfig, SpoolError, SpoolFull, UpstreamFacts, read,
+    ApprovalFacts, AuditRecord, Decision, Filter, KeyFacts, LatencySplit, Outcome, PrincipalFacts, ReadError,
+    Sizes, Spool, SpoolConfig, SpoolError, SpoolFull, UpstreamFacts, read,
 };
 use portcullis_policy::Reason;
 use portcullis_policy::resource::{PrincipalKind, Uid};
@@ -43,6 +43,7 @@ fn record(number: u64) -> AuditRecord {
         reason: None,
         rule: Some("VirtualKey/support-bot spec.grants[0]".to_owned()),
         shadow: Vec::new(),
+        approval: None,
         snapshot_version: 7,
         principal: PrincipalFacts { kind: PrincipalKind::Agent, subject: Arc::from("support-bot") },
         key: KeyFacts { name: "support-bot".parse().unwrap(), uid: Uid(Uuid::from_u128(1)) },
@@ -320,6 +321,10 @@ fn the_longest_texts_are_cut_and_named() {
         client_hint: Some(Arc::from(long.as_str())),
         upstream: Some(UpstreamFacts { status: None, era: Some(Cow::Owned(long.clone())) }),
         trace_id: Some(long.clone()),
+        approval: Some(Box::new(ApprovalFacts {
+            id: Arc::from(long.as_str()),
+            by: Some(Arc::from(long.as_str())),
+        })),
         span_id: Some(long),
         ..record(1)
     };
@@ -327,7 +332,7 @@ fn the_longest_texts_are_cut_and_named() {
     spool.reserve().unwrap().write(&monster).unwrap();
     spool.reserve().unwrap().write(&one_field).unwrap();
     let read = all(dir.path());
-    assert_eq!(read[0].truncated.len(), 13);
+    assert_eq!(read[0].truncated.len(), 15);
     assert!(read[0].exposed_name.as_deref().unwrap().ends_with('…'));
     assert_eq!(read[1].truncated, ["exposedName"]);
     assert_eq!(

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_data_plane::sync::{ProbeAssignment, Signal, Wish};
+use portcullis_data_plane::sync::{CallDesk, ProbeAssignment, Signal, Unanswered, Verdict, Wish};
 use portcullis_policy::resource::Uid;
 use portcullis_policy::snapshot::SnapshotVersion;
 use portcullis_proto::config::v1::attach_request::Message as Said;
@@ -261,4 +261,67 @@ async fn a_conversation_that_is_broken_off_in_the_middle_of_a_snapshot_leaves_th
     assert!(session.nack().await.reason.contains("first chunk"));
     session.send(next.chunks(3)).await;
     assert_eq!(session.ack().await.version, 2);
+}
+
+fn ask(use_id: u8) -> proto::CallAsk {
+    proto::CallAsk { use_id: vec![use_id; 16].into(), key: "bot".to_owned(), ..proto::CallAsk::default() }
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_answered_is_asked_again_as_the_same_use_and_a_given_up_one_is_not() {
+    let mut control = FakeControlPlane::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let plane = Plane::start(control.config(dir.path()));
+    let mut session = control.welcomed().await;
+    let desk = plane.synced.calls.clone();
+    let waits = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.ask(ask(1)).await }
+    });
+    assert_eq!(session.heard().await, Some(Said::CallAsk(ask(1))));
+    let given_up = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.ask(ask(2)).await }
+    });
+    assert_eq!(session.heard().await, Some(Said::CallAsk(ask(2))));
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    session.fail(tonic::Status::unavailable("it restarts")).await;
+
+    let mut session = control.welcomed().await;
+    assert_eq!(session.heard().await, Some(Said::CallAsk(ask(1))));
+    let answer = |use_id: u8, answer| {
+        Told::CallAnswer(proto::CallAnswer { use_id: vec![use_id; 16].into(), answer: Some(answer) })
+    };
+    let released = proto::CallReleased { id: "c-1".to_owned(), approved_by: "anna".to_owned() };
+    // Answers to what nobody asked are nothing.
+    session.tell(answer(2, proto::call_answer::Answer::Refused("?".to_owned()))).await;
+    session.tell(answer(9, proto::call_answer::Answer::Released(released.clone()))).await;
+    session.tell(answer(1, proto::call_answer::Answer::Released(released))).await;
+    let Ok(Verdict::Released(released)) = soon(waits).await.unwrap() else { panic!("it may go") };
+    assert_eq!((released.id(), released.approved_by()), ("c-1", "anna"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_answer_nothing_is_known_of_a_call_and_too_many_are_not_asked_for() {
+    let desk = CallDesk::default();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(desk.ask(ask(1)).await, Err(Unanswered::Silent));
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    let asks: Vec<_> = (0..1_024_u128)
+        .map(|number| {
+            let desk = desk.clone();
+            let ask = proto::CallAsk { use_id: number.to_be_bytes().to_vec().into(), ..ask(0) };
+            tokio::spawn(async move { desk.ask(ask).await })
+        })
+        .collect();
+    // The clock stands until all of them wait.
+    for _ in 0..1_024 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(desk.ask(ask(255)).await, Err(Unanswered::Full));
+    for ask in asks {
+        assert_eq!(ask.await.unwrap(), Err(Unanswered::Silent));
+    }
+    assert_eq!(desk.ask(ask(255)).await, Err(Unanswered::Silent), "there is room again");
 }

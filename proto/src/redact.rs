@@ -1,4 +1,4 @@
-//! `Debug` for messages that carry secrets: what they are about, never the secret itself.
+//! `Debug` for messages that carry secrets or what callers sent: what they are about, never that itself.
 
 use std::fmt;
 
@@ -41,5 +41,17 @@ impl fmt::Debug for admin::CreatePlaneTokenResponse {
 impl fmt::Debug for admin::CreateAdminTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateAdminTokenResponse").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for config::CallAsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallAsk").field("key", &self.key).field("tool", &self.tool).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for admin::HeldCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldCall").field("key", &self.key).finish_non_exhaustive()
     }
 }

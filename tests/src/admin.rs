@@ -10,6 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
+use api::access_client::AccessClient;
 use api::approvals_client::ApprovalsClient;
 use api::keys_client::KeysClient;
 use api::planes_client::PlanesClient;
@@ -112,6 +113,12 @@ impl Admin {
     #[must_use]
     pub fn approvals(&self) -> ApprovalsClient<Authorised> {
         ApprovalsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// Who administers.
+    #[must_use]
+    pub fn access(&self) -> AccessClient<Authorised> {
+        AccessClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The planes.

@@ -32,6 +32,8 @@ pub struct ControlPlane {
     pub url: String,
     /// The same as an address.
     pub addr: SocketAddr,
+    /// Where HTTP is served.
+    pub http: String,
     /// Its state.
     pub dir: Arc<TempDir>,
     running: Option<control_plane::Running>,
@@ -49,6 +51,8 @@ pub struct ControlOptions {
     pub tls: Option<(TlsFiles, PathBuf)>,
     /// How often servers are probed without other cause.
     pub probe_interval: Duration,
+    /// What time it is to it.
+    pub clock: control_plane::Clock,
 }
 
 impl Default for ControlOptions {
@@ -58,6 +62,7 @@ impl Default for ControlOptions {
             listen: any_port(),
             tls: None,
             probe_interval: Duration::from_secs(30),
+            clock: control_plane::Clock::system(),
         }
     }
 }
@@ -71,6 +76,7 @@ impl ControlPlane {
         config.http_listen = any_port();
         config.grace = Duration::from_millis(500);
         config.probe_interval = options.probe_interval;
+        config.clock = options.clock;
         config.tls = options.tls.as_ref().map(|(files, _)| files.clone());
         let running = soon("the last one leaves the port", async {
             loop {
@@ -86,10 +92,11 @@ impl ControlPlane {
         .await;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", running.grpc_addr);
+        let http = format!("{scheme}://{}", running.http_addr);
         let token = std::fs::read_to_string(&running.admin_token_file).unwrap();
         let ca = options.tls.as_ref().map(|(_, ca)| ca.as_path());
         let admin = Admin::new(&url, token.trim(), ca);
-        Self { admin, url, addr: running.grpc_addr, dir: options.dir, running: Some(running), shutdown }
+        Self { admin, url, http, addr: running.grpc_addr, dir: options.dir, running: Some(running), shutdown }
     }
 
     /// Stops it and waits until it is gone.

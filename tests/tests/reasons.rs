@@ -33,8 +33,6 @@ const LATER: &[Reason] = &[
     Reason::BudgetExhausted,
     Reason::ContentBlocked,
     Reason::ExposureExceeded,
-    Reason::ApprovalRequired,
-    Reason::ApprovalDenied,
     Reason::DetectionBlocked,
 ];
 
@@ -51,7 +49,8 @@ fn documents(files: &str, modern: &str, dead: &str) -> String {
         )
     };
     let limits = "limits: { timeout: 500ms, maxResponseBytes: 1MiB, concurrency: 1 }";
-    let small = "limits: { maxRequestBytes: 1KiB }";
+    let small =
+        "limits: { maxRequestBytes: 1KiB }, tools: { overrides: [ { name: pay, approval: per-call } ] }";
     [
         "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: closed }\nspec: {}\n---\n".to_owned(),
         server("files", files, limits),
@@ -181,14 +180,15 @@ impl Reply {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_is_the_same_in_reply_record_metric_and_explanation() {
     let files = Upstream::legacy(&["read", "hidden", "changed", "slow", "broken", "big"]).await;
-    let modern = Upstream::modern(&["search"]).await;
+    let modern = Upstream::modern(&["search", "pay"]).await;
     let dead = Upstream::legacy(&["read"]).await;
     let portcullis = Portcullis::start().await;
-    let keys = portcullis.admit(&documents(&files.url, &modern.url, &dead.url), 8 + 3 + 3 + 3).await;
+    let keys = portcullis.admit(&documents(&files.url, &modern.url, &dead.url), 8 + 4 + 4 + 3).await;
     let mut world = World { portcullis, files, keys, provoked: BTreeSet::new() };
 
     outside(&mut world).await;
     decisions(&mut world).await;
+    people(&mut world).await;
     dead.go_down();
     upstreams(&mut world).await;
     bounds(&mut world).await;
@@ -335,6 +335,26 @@ async fn decisions(world: &mut World) {
         world.came_to(reason, name, None, &answer, reply).await;
         assert_eq!(world.files.calls(), calls, "{reason} reached the server");
     }
+}
+
+/// What a person has to say of single calls.
+async fn people(world: &mut World) {
+    let bot = world.caller("bot", "/mcp");
+    let arguments = json!({"amount": 1});
+    let answer = bot.call("modern_pay", arguments.clone()).await;
+    let reason = Reason::ApprovalRequired;
+    world.came_to(reason, "modern_pay", Some(&arguments), &answer, Reply::ToolError).await;
+    let waiting = world.portcullis.admin.waiting().await;
+    let ids = waiting.into_iter().filter(|one| one.kind == "call").map(|one| one.id).collect();
+    world.portcullis.admin.decide(api::DecideRequest { ids, ..api::DecideRequest::default() }).await;
+    let answer = bot.call("modern_pay", arguments.clone()).await;
+    let reason = Reason::ApprovalDenied;
+    world.came_to(reason, "modern_pay", Some(&arguments), &answer, Reply::ToolError).await;
+    // What is too large is nobody's to approve.
+    let arguments = json!({"pad": "x".repeat(1024)});
+    let answer = bot.call("modern_pay", arguments.clone()).await;
+    let reason = Reason::ArgumentsInvalid;
+    world.came_to(reason, "modern_pay", Some(&arguments), &answer, Reply::ToolError).await;
 }
 
 /// What upstream servers, and limits on them, come to.

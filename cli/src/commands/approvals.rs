@@ -1,6 +1,6 @@
 //! `approvals list`, `approvals show`, `approve`, `deny`.
 
-use portcullis_control_plane::review::{self, Review, visible_line};
+use portcullis_control_plane::review::{self, Review, visible, visible_line};
 use portcullis_proto::admin::v1 as api;
 use serde_json::{Value, json};
 
@@ -37,6 +37,9 @@ pub(crate) async fn run(command: ApprovalsCommand) -> Result<(), Failure> {
             let reply = client.approvals().get_approval(api::GetApprovalRequest { id }).await?.into_inner();
             if let Some(approval) = reply.approval.as_ref().filter(|one| one.kind == "proposal") {
                 return show_proposal(approval, &reply.proposed_changes, output.output);
+            }
+            if let Some(call) = &reply.call {
+                return show_call(&reply.approval.unwrap_or_default(), call, output.output);
             }
             let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
             let approval = reply.approval.unwrap_or_default();
@@ -75,6 +78,88 @@ fn show_proposal(
         }
         lines.join("\n")
     })
+}
+
+/// A call that waits: who asks for what, and what may be seen of it.
+fn show_call(
+    approval: &api::Approval,
+    call: &api::HeldCall,
+    format: crate::args::Format,
+) -> Result<(), Failure> {
+    let mut value = approval_json(approval);
+    if let Some(value) = value.as_object_mut() {
+        let arguments = call
+            .arguments
+            .iter()
+            .map(|argument| json!({ "name": argument.name, "kind": argument.kind, "bytes": argument.bytes }));
+        let input = serde_json::from_str::<Value>(&call.input_json).ok();
+        value.insert(
+            "call".to_owned(),
+            json!({
+                "key": call.key,
+                "principal": { "kind": call.principal_kind, "subject": call.principal_subject },
+                "pin": call.pin,
+                "inputSha256": call.input_sha256,
+                "inputBytes": call.input_bytes,
+                "arguments": arguments.collect::<Vec<_>>(),
+                "moreArguments": call.more_arguments,
+                "input": input,
+                "inputWithheld": Some(&call.withheld).filter(|why| !why.is_empty()),
+                "url": call.url,
+                "requestId": call.request_id,
+                "usedBy": Some(&call.used_by).filter(|plane| !plane.is_empty()),
+                "used": (call.used_unix_ms > 0).then(|| time::rfc3339(call.used_unix_ms)),
+            }),
+        );
+    }
+    output::print(format, &value, || call_page(approval, call))
+}
+
+fn call_page(approval: &api::Approval, call: &api::HeldCall) -> String {
+    let line = |text: &str| visible_line(text, 1_000);
+    let mut lines = vec![
+        format!(
+            "{}  call of {} of server {}: {}",
+            approval.id,
+            line(&approval.name),
+            line(&approval.server),
+            approval.state
+        ),
+        format!("asked by {}, {}", line(&approval.proposed_by), time::rfc3339(approval.opened_unix_ms)),
+        format!("until {}", time::rfc3339(approval.expires_unix_ms)),
+    ];
+    if !approval.decided_by.is_empty() {
+        let why = if approval.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", line(&approval.message))
+        };
+        let when = time::rfc3339(approval.decided_unix_ms);
+        lines.push(format!("decided by {} at {when}{why}", line(&approval.decided_by)));
+    }
+    if !approval.rule.is_empty() {
+        lines.push(format!("ApprovalRule/{}: {}", line(&approval.rule), line(&needed(approval))));
+    }
+    if !call.used_by.is_empty() {
+        lines.push(format!(
+            "went through on {} at {}",
+            line(&call.used_by),
+            time::rfc3339(call.used_unix_ms)
+        ));
+    }
+    lines.push(String::new());
+    lines.push(format!("arguments ({} bytes, sha256 {}):", call.input_bytes, call.input_sha256));
+    let arguments = call.arguments.iter();
+    lines.extend(arguments.map(|one| format!("  {}: {}, {} bytes", one.name, one.kind, one.bytes)));
+    if call.more_arguments > 0 {
+        lines.push(format!("  and {} more", call.more_arguments));
+    }
+    lines.push(match call.input_json.as_str() {
+        "" => format!("their values are not shown: {}", line(&call.withheld)),
+        input => visible(input, 100_000),
+    });
+    lines.push(format!("page: {}", line(&call.url)));
+    lines.join("\n")
 }
 
 pub(crate) async fn decide(args: DecideArgs, approve: bool) -> Result<(), Failure> {
@@ -138,6 +223,9 @@ fn approval_json(approval: &api::Approval) -> Value {
         value.insert("proposedBy".to_owned(), approval.proposed_by.clone().into());
         value.insert("proposedMessage".to_owned(), approval.proposed_message.clone().into());
     }
+    if let (Some(value), "call") = (value.as_object_mut(), approval.kind.as_str()) {
+        value.insert("expires".to_owned(), time::rfc3339(approval.expires_unix_ms).into());
+    }
     if let (Some(value), false) = (value.as_object_mut(), approval.rule.is_empty()) {
         value.insert("rule".to_owned(), approval.rule.clone().into());
         value.insert("required".to_owned(), approval.required.into());
@@ -167,7 +255,10 @@ fn approvals_table(approvals: &[api::Approval]) -> String {
             approval.id.clone(),
             approval.kind.clone(),
             approval.server.clone(),
-            approval.name.clone(),
+            match approval.kind.as_str() {
+                "call" => format!("{} for {}", approval.name, approval.proposed_by),
+                _ => approval.name.clone(),
+            },
             approval.change.clone(),
             approval.state.clone(),
             risk(approval),

@@ -58,6 +58,7 @@ pub(crate) fn config(common: &Common, control: &Control) -> control_plane::Confi
     control_plane::Config {
         grpc_listen: control.grpc_listen,
         http_listen: control.http_listen,
+        public_url: control.public_url.clone(),
         tls: common.tls.clone().map(|(cert, key)| TlsFiles { cert, key }),
         ..control_plane::Config::new(&common.data_dir)
     }

@@ -99,6 +99,7 @@ pub(crate) struct Remote {
 pub(crate) struct Control {
     pub(crate) grpc_listen: SocketAddr,
     pub(crate) http_listen: SocketAddr,
+    pub(crate) public_url: Option<String>,
 }
 
 impl Settings {
@@ -280,6 +281,7 @@ impl Settings {
                 address,
                 ([127, 0, 0, 1], 7411).into(),
             ),
+            public_url: self.optional("public-url", args.public_url.clone(), |f| &f.public_url, |v| json!(v)),
         }
     }
 

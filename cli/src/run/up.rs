@@ -81,6 +81,8 @@ pub(crate) async fn run(args: UpArgs, given: &Given) -> Result<(), Failure> {
     output::line(&format!("Portcullis serves MCP at {mcp_url}"))?;
     output::line(&format!("  administrator's token   {}", control::token_place(&control.admin_token_file)))?;
     output::line(&format!("  control plane (gRPC)    {scheme}://{}", control.grpc_addr))?;
+    let pages = control_settings.public_url.unwrap_or_else(|| format!("{scheme}://{}", control.http_addr));
+    output::line(&format!("  control plane (HTTP)    {pages}"))?;
     if let Some(client) = client.as_ref().filter(|_| args.demo) {
         let secret = start_demo(client, &running.live).await?;
         print_demo(&mcp_url, &secret)?;

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use portcullis_policy::document::Problem;
-use portcullis_policy::resource::Kind;
+use portcullis_policy::resource::{ChangeClass, Kind, Right};
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::approvals_server::{self, ApprovalsServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
-use super::authn::{actor, author};
+use super::authn::{actor, author, identity};
 use super::resources::change_to_proto;
 use super::status::with_problems;
+use crate::approvals::calls::{self, Calls, HeldCall, HeldCallDetail};
 use crate::approvals::{Approval, ApprovalError, ApprovalFilter, Approvals, Decision, Selection};
 use crate::governance::Actor;
 use crate::publish::Publisher;
@@ -25,6 +26,7 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct ApprovalsService {
     approvals: Approvals,
+    calls: Calls,
     registry: Registry,
     publisher: Publisher,
 }
@@ -32,8 +34,8 @@ pub struct ApprovalsService {
 impl ApprovalsService {
     /// Decides with these approvals; answers when what was decided is published.
     #[must_use]
-    pub fn new(approvals: Approvals, registry: Registry, publisher: Publisher) -> Self {
-        Self { approvals, registry, publisher }
+    pub fn new(approvals: Approvals, calls: Calls, registry: Registry, publisher: Publisher) -> Self {
+        Self { approvals, calls, registry, publisher }
     }
 
     /// The service as a server takes it.
@@ -55,7 +57,10 @@ impl approvals_server::Approvals for ApprovalsService {
         let of_server = |one: &proto::Approval| filter.server.as_ref().is_none_or(|name| one.server == *name);
         let proposals = self.registry.proposals(filter.all).into_iter().map(proposal_to_proto);
         let definitions = self.approvals.list(&filter)?;
-        let approvals = proposals.filter(of_server).chain(definitions.into_iter().map(to_proto)).collect();
+        let calls = self.calls.list(filter.server.as_deref(), filter.all);
+        let calls = calls.into_iter().map(|call| call_to_proto(&call));
+        let definitions = definitions.into_iter().map(to_proto);
+        let approvals = calls.chain(proposals.filter(of_server)).chain(definitions).collect();
         Ok(Response::new(proto::ListApprovalsResponse { approvals }))
     }
 
@@ -63,8 +68,16 @@ impl approvals_server::Approvals for ApprovalsService {
         &self,
         request: Request<proto::GetApprovalRequest>,
     ) -> Result<Response<proto::GetApprovalResponse>, Status> {
-        author(&request)?;
+        let by = identity(&request)?;
         let id = request.into_inner().id;
+        if id.starts_with(calls::ID_PREFIX) {
+            let detail = self.calls.get(&id, by.rights.has(Right::PayloadsRead))?;
+            return Ok(Response::new(proto::GetApprovalResponse {
+                approval: Some(call_to_proto(&detail.call)),
+                call: Some(held_to_proto(detail)),
+                ..proto::GetApprovalResponse::default()
+            }));
+        }
         if id.starts_with(ID_PREFIX) {
             let mut proposal = self.registry.proposal(&id)?;
             let changes = std::mem::take(&mut proposal.changes);
@@ -83,6 +96,7 @@ impl approvals_server::Approvals for ApprovalsService {
             definition_json: detail.definition.unwrap_or_default(),
             approved_definition_json: detail.approved_definition.unwrap_or_default(),
             proposed_changes: Vec::new(),
+            call: None,
             review_json: review_json
                 .map_err(|error| Status::internal(error.to_string()))?
                 .unwrap_or_default(),
@@ -95,6 +109,9 @@ impl approvals_server::Approvals for ApprovalsService {
     ) -> Result<Response<proto::DecideResponse>, Status> {
         let by = actor(&request)?;
         let request = request.into_inner();
+        if request.ids.iter().any(|id| id.starts_with(calls::ID_PREFIX)) {
+            return self.decide_calls(&by, &request).await;
+        }
         if request.ids.iter().any(|id| id.starts_with(ID_PREFIX)) {
             return self.decide_proposal(&by, request).await;
         }
@@ -126,6 +143,11 @@ impl approvals_server::Approvals for ApprovalsService {
                 "a proposal is not opened again: propose it anew, by applying it",
             ));
         }
+        if ids.iter().any(|id| id.starts_with(calls::ID_PREFIX)) {
+            return Err(Status::invalid_argument(
+                "a call is not opened again: the caller asks again by calling again",
+            ));
+        }
         let (approvals, version) = self.approvals.reopen(&by, &ids).await?;
         let approvals = approvals.into_iter().map(to_proto).collect();
         Ok(Response::new(proto::ReopenResponse { approvals, version }))
@@ -133,6 +155,23 @@ impl approvals_server::Approvals for ApprovalsService {
 }
 
 impl ApprovalsService {
+    /// A call is let through by a decision about it and nothing else: none is among what is decided all at once.
+    async fn decide_calls(
+        &self,
+        by: &Actor,
+        request: &proto::DecideRequest,
+    ) -> Result<Response<proto::DecideResponse>, Status> {
+        if request.all_pending || !request.ids.iter().all(|id| id.starts_with(calls::ID_PREFIX)) {
+            return Err(Status::invalid_argument(
+                "calls are decided apart from all else: name their ids alone",
+            ));
+        }
+        let decided = self.calls.decide(by, &request.ids, request.approve, &request.message).await;
+        let (calls, version) = decided?;
+        let approvals = calls.iter().map(call_to_proto).collect();
+        Ok(Response::new(proto::DecideResponse { approvals, version }))
+    }
+
     /// A proposal changes what is in force for everybody: each is decided by itself.
     async fn decide_proposal(
         &self,
@@ -215,6 +254,66 @@ fn described(proposal: Proposal, changes: &[ResourceChange]) -> proto::Approval 
         risk: None,
         proposed_by: proposal.author,
         proposed_message: proposal.message,
+    }
+}
+
+/// A call among the approvals: the tool stands where a definition's name does.
+fn call_to_proto(call: &HeldCall) -> proto::Approval {
+    let verdict = call.verdict.clone().unwrap_or_default();
+    let needs = call.needs.clone().map_or_else(proto::Approval::default, |needs| proto::Approval {
+        rule: needs.rule,
+        required: needs.required,
+        approvers: needs.approvers,
+        approved_by: needs.approved_by,
+        ..proto::Approval::default()
+    });
+    proto::Approval {
+        id: call.id.clone(),
+        kind: "call".to_owned(),
+        server: call.server.clone(),
+        name: call.tool.clone(),
+        change: ChangeClass::Call.as_str().to_owned(),
+        state: call.state.as_str().to_owned(),
+        fingerprint: call.binding.to_string(),
+        opened_unix_ms: call.opened_unix_ms,
+        decided_by: verdict.by,
+        decided_unix_ms: verdict.unix_ms,
+        message: verdict.message,
+        proposed_by: call.caller.clone(),
+        expires_unix_ms: call.expires_unix_ms,
+        ..needs
+    }
+}
+
+fn held_to_proto(detail: HeldCallDetail) -> proto::HeldCall {
+    let HeldCallDetail { call, input } = detail;
+    let (used_by, used_unix_ms) = call.used.unwrap_or_default();
+    let (input, withheld) = match input {
+        Ok(input) => (String::from_utf8_lossy(&input).into_owned(), ""),
+        Err(why) => (String::new(), why),
+    };
+    let arguments = call.arguments.into_iter();
+    proto::HeldCall {
+        key: call.key,
+        principal_kind: call.principal_kind,
+        principal_subject: call.principal,
+        pin: call.pin.to_string(),
+        input_sha256: call.input_sha256.to_string(),
+        input_bytes: call.input_bytes,
+        arguments: arguments
+            .map(|argument| proto::HeldArgument {
+                name: argument.name,
+                kind: argument.kind,
+                bytes: argument.bytes,
+            })
+            .collect(),
+        more_arguments: call.more_arguments,
+        input_json: input,
+        withheld: withheld.to_owned(),
+        url: call.url,
+        used_by,
+        used_unix_ms,
+        request_id: call.request_id,
     }
 }
 

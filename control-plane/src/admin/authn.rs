@@ -1,5 +1,6 @@
 //! Who administers: the bearer token of each request, compared with the hashes in the store.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portcullis_seal::{Fingerprint, token};
@@ -11,7 +12,7 @@ use crate::governance::{ADMIN_TOKEN, Actor, Identity};
 use crate::refusals::{Refusals, RefusedToken};
 use crate::store::Store;
 
-/// Admits requests that carry an administrator's token. Who it is stands in the request's extensions from there on.
+/// Admits who carries an administrator's token. Of a gRPC request, who it is stands in its extensions from there on.
 #[derive(Clone)]
 pub struct Authn {
     store: Arc<dyn Store>,
@@ -32,8 +33,13 @@ impl Authn {
         Self { store, clock, refusals }
     }
 
-    fn identity(&self, request: &Request<()>) -> Result<Identity, RefusedToken> {
-        let credential = credential(request).ok_or(RefusedToken::Missing)?;
+    /// Who presents this token. A refusal is counted.
+    pub(crate) fn admit(&self, credential: Option<&str>, peer: Option<&SocketAddr>) -> Option<Arc<Identity>> {
+        let identity = credential.ok_or(RefusedToken::Missing).and_then(|text| self.identity(text));
+        identity.map(Arc::new).inspect_err(|cause| self.refusals.admin(*cause, peer)).ok()
+    }
+
+    fn identity(&self, credential: &str) -> Result<Identity, RefusedToken> {
         let presented = token::hash(token::ADMIN, credential).ok_or(RefusedToken::Unknown)?;
         let state = self.store.state();
         let mut found = None;
@@ -65,11 +71,10 @@ fn same(known: &Fingerprint, presented: &Fingerprint) -> bool {
 impl Interceptor for Authn {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         // The same words whatever is wrong with it.
-        let identity = self.identity(&request).map_err(|cause| {
-            self.refusals.admin(cause, request.extensions().get());
-            Status::unauthenticated("an administrator's token is required")
-        })?;
-        request.extensions_mut().insert(Arc::new(identity));
+        let identity = self.admit(credential(&request), request.extensions().get());
+        let identity =
+            identity.ok_or_else(|| Status::unauthenticated("an administrator's token is required"))?;
+        request.extensions_mut().insert(identity);
         Ok(request)
     }
 }

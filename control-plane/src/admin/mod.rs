@@ -34,6 +34,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use self::rbac::Guarded;
 use crate::approvals::Approvals;
+use crate::approvals::calls::Calls;
 use crate::clock::Clock;
 use crate::governance::AdminTokens;
 use crate::publish::Publisher;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub keys: crate::keys::Keys,
     /// What waits for a person.
     pub approvals: Approvals,
+    /// Single calls that do.
+    pub calls: Calls,
     /// Who is connected.
     pub planes: Planes,
     /// With what they connect.
@@ -122,7 +125,8 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .max_encoding_message_size(MAX_ANSWER_BYTES);
     let keys = KeysServer::new(keys::KeysService(parts.keys)).max_decoding_message_size(MAX_REQUEST_BYTES);
     let approvals =
-        ApprovalsService::new(parts.approvals, parts.registry.clone(), parts.publisher.clone()).into_server();
+        ApprovalsService::new(parts.approvals, parts.calls, parts.registry.clone(), parts.publisher.clone())
+            .into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
     let policy = policy::PolicyService::new(

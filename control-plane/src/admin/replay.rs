@@ -219,5 +219,6 @@ fn read(call: &wire::RecordedCall, plane: Option<&Arc<PlaneLabels>>) -> Option<R
         era,
         plane: plane.cloned(),
         denied,
+        released: call.approved,
     })
 }

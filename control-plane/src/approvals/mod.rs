@@ -3,6 +3,7 @@
 //! An approval is no object of its own. It is a view of one stored definition and one fingerprint of it, and its id names
 //! both: a definition that changes while somebody reads it has another id, so that nobody approves what they did not see.
 
+pub mod calls;
 mod find;
 mod vote;
 

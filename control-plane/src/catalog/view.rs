@@ -43,6 +43,7 @@ pub fn entries(state: &State) -> Vec<Entry> {
                 alias: of_one.and_then(|of_one| of_one.alias.clone()),
                 data_classes: of_one.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
                 zone: of_one.and_then(|of_one| of_one.zone.clone()),
+                approval: of_one.map(|of_one| of_one.approval).unwrap_or_default(),
                 state,
             });
             match stored.kind {

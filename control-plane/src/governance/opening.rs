@@ -186,7 +186,8 @@ fn server(before: &McpServerSpec, after: &McpServerSpec, [old, new]: [Effective;
         (new, changed)
     };
     let ((new_before, changed_before), (new_after, changed_after)) = (needs(&old), needs(&new));
-    if (new_before && !new_after) || changed_after < changed_before {
+    let freed = before.tools.held().any(|tool| !after.tools.held().any(|held| held == tool));
+    if (new_before && !new_after) || changed_after < changed_before || freed {
         classes.push(ChangeClass::ApprovalMode);
     }
     classes

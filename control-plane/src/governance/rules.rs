@@ -58,7 +58,7 @@ impl Matter {
             wanted.as_ref().is_none_or(|wanted| mine.iter().any(|item| wanted.contains(item)))
         }
         let class = self.classes.iter().any(|class| match &matches.changes {
-            None => !class.is_proposal(),
+            None => class.is_definition(),
             Some(wanted) => {
                 wanted.contains(class) || (class.is_proposal() && wanted.contains(&ChangeClass::Proposal))
             }

@@ -205,6 +205,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
         alias: special.and_then(|of_one| of_one.alias.clone()),
         data_classes: special.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
         zone: special.and_then(|of_one| of_one.zone.clone()),
+        approval: special.map(|of_one| of_one.approval).unwrap_or_default(),
         state,
     });
     Ok(Some(match stored.kind {

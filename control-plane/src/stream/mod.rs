@@ -1,7 +1,7 @@
 //! Distribution: one gRPC stream for each data plane. It hands out what is published and what is secret, names the prober of
-//! each server, relays signals between planes, and takes in what planes report.
+//! each server, relays signals between planes, answers for calls that a person has to approve, and takes in what planes report.
 //!
-//! It stands on `store`, `publish` and `catalog` and decides nothing of its own. Nothing queues for a slow plane: snapshots,
+//! It stands on `store`, `publish`, `approvals` and `catalog` and decides nothing of its own. Nothing queues for a slow plane: snapshots,
 //! secrets and assignments are looked up when there is room to send them, so that it gets the latest of each.
 
 mod assign;
@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::approvals::calls::Calls;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::publish::Published;
@@ -78,6 +79,8 @@ pub struct DistributionParts {
     pub vault: Arc<Vault>,
     /// Takes in reports.
     pub catalog: Catalog,
+    /// Answers for calls that a person has to approve.
+    pub calls: Calls,
     /// Who is connected.
     pub planes: Planes,
     /// What time it is.

@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_policy::resource::Uid;
-use portcullis_proto::config::v1::{ProbeAssignment, RecordCredit, RecordQuery, Signal};
+use portcullis_proto::config::v1::{CallAnswer, ProbeAssignment, RecordCredit, RecordQuery, Signal};
 use tokio::sync::Notify;
 
 /// How many signals may wait for one plane.
 pub(super) const MAX_SIGNALS: usize = 20_000;
+
+/// Answers about calls that may wait for one plane: as many as it asks for at once.
+const MAX_ANSWERS: usize = 1_024;
 
 /// The signals of a plane piled up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ struct Waiting {
     /// The newest question for recorded calls, and leave to answer it.
     query: Option<RecordQuery>,
     credit: Option<RecordCredit>,
+    /// Answers about calls that a person has to approve.
+    answers: Vec<CallAnswer>,
 }
 
 /// What to send next.
@@ -42,6 +47,7 @@ pub(super) struct Mail {
     pub(super) signals: Vec<Signal>,
     pub(super) query: Option<RecordQuery>,
     pub(super) credit: Option<RecordCredit>,
+    pub(super) answers: Vec<CallAnswer>,
 }
 
 impl Outbox {
@@ -103,6 +109,15 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// Answers an ask. One that piles up is left out: the plane asks again, or gives up.
+    pub(super) fn answer(&self, answer: CallAnswer) {
+        let mut waiting = self.waiting();
+        if waiting.answers.len() < MAX_ANSWERS {
+            waiting.answers.push(answer);
+            self.changed.notify_one();
+        }
+    }
+
     /// Whether the plane probes this server.
     pub(super) fn probes(&self, server: &Uid) -> bool {
         self.waiting().assigned.contains(server)
@@ -129,6 +144,7 @@ impl Outbox {
             signals: waiting.signals.drain(..).collect(),
             query: waiting.query.take(),
             credit: waiting.credit.take(),
+            answers: std::mem::take(&mut waiting.answers),
         }
     }
 

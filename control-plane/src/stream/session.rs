@@ -155,6 +155,10 @@ async fn take_in(parts: &DistributionParts, connection: &Connection, said: Said)
             }
         }
         Said::Records(chunk) => connection.asked.take_in(&connection.name, chunk),
+        Said::CallAsk(ask) => {
+            let answer = parts.calls.ask(&connection.name, ask).await;
+            connection.outbox.answer(answer);
+        }
         Said::Status(status) => {
             let state = parts.store.state();
             parts.catalog.used(&state, &status.servers);
@@ -220,6 +224,9 @@ async fn tell(
         }
         if let Some(credit) = mail.credit {
             send(outgoing, Message::RecordCredit(credit)).await?;
+        }
+        for answer in mail.answers {
+            send(outgoing, Message::CallAnswer(answer)).await?;
         }
         for signal in mail.signals {
             send(outgoing, Message::Signal(signal)).await?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_control_plane::approvals::calls::Calls;
 use portcullis_control_plane::publish::{EncodedEntry, Published};
 use portcullis_control_plane::store::Vault;
 use portcullis_control_plane::stream::{
@@ -63,6 +64,7 @@ impl Control {
             published,
             vault: Arc::clone(&vault),
             catalog: world.catalog.clone(),
+            calls: Calls::new(Arc::clone(&world.store), world.clock.clone(), "http://127.0.0.1:7411"),
             planes: planes.clone(),
             clock: world.clock.clone(),
             timings,

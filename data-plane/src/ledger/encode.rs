@@ -5,7 +5,9 @@ use portcullis_mcp::object::push_quoted;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::record::{AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, UpstreamFacts, text};
+use super::record::{
+    ApprovalFacts, AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, UpstreamFacts, text,
+};
 
 /// Appends the record as one JSON object.
 pub(super) fn push(record: &AuditRecord, out: &mut Vec<u8>) {
@@ -20,6 +22,7 @@ pub(super) fn push(record: &AuditRecord, out: &mut Vec<u8>) {
         reason,
         rule,
         shadow,
+        approval,
         snapshot_version,
         principal: PrincipalFacts { kind, subject },
         key: KeyFacts { name: key_name, uid: key_uid },
@@ -53,6 +56,13 @@ pub(super) fn push(record: &AuditRecord, out: &mut Vec<u8>) {
     object.maybe("reason", reason.map(portcullis_policy::Reason::code));
     object.maybe("rule", rule.as_deref());
     object.texts("shadow", shadow);
+    if let Some(approval) = approval {
+        let ApprovalFacts { id, by } = &**approval;
+        object.object("approval", |object| {
+            object.text("id", id);
+            object.maybe("by", by.as_ref());
+        });
+    }
     object.number("snapshotVersion", *snapshot_version);
     object.object("principal", |object| {
         object.text("kind", kind.as_str());

@@ -62,6 +62,12 @@ fn shorten(mut record: AuditRecord, keep: usize) -> AuditRecord {
             text(name, value);
         }
     }
+    if let Some(approval) = &mut record.approval {
+        text("approval.id", &mut approval.id);
+        if let Some(by) = &mut approval.by {
+            text("approval.by", by);
+        }
+    }
     if let Some(era) = record.upstream.as_mut().and_then(|upstream| upstream.era.as_mut()) {
         text("upstream.era", era);
     }

@@ -24,6 +24,7 @@ pub use filter::Filter;
 pub use fit::TooLong;
 pub use read::{ReadError, Records, read};
 pub use record::{
-    AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, UpstreamFacts,
+    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes,
+    UpstreamFacts,
 };
 pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull, SpoolStats};

@@ -38,6 +38,9 @@ pub struct AuditRecord {
     /// The policies in shadow mode that would have denied it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Arc<str>>,
+    /// The approval that the call was held back for, or let through by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<ApprovalFacts>>,
     /// The version of the snapshot that decided.
     pub snapshot_version: u64,
     /// Who called.
@@ -138,6 +141,17 @@ pub struct KeyFacts {
     pub name: Name,
     /// Its uid.
     pub uid: Uid,
+}
+
+/// What a person had to say of one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalFacts {
+    /// The id of the approval.
+    pub id: Arc<str>,
+    /// Who approved it, of a call that was let through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
 }
 
 /// Microseconds.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::context::{Admitted, Client, Request};
 use super::course::{Course, answer_of};
 use super::flight::Flight;
+use super::held::{Held, HeldRequest, Leave};
 use super::limited::Limited;
 use super::record::{Recorder, audit_of};
 use super::relay::{Frame, Interrupt, Interrupted, Relay};
@@ -60,28 +61,38 @@ impl Pipeline {
         };
         let request = Arc::new(request);
         let decided = self.decide(&admitted, &client, &request).await;
-        let prepared = decided.and_then(|(permit, claim)| {
-            let params = self.prepare(&admitted, &permit, &client, &request, carried.headers)?;
-            Ok((permit, claim, params))
+        let prepared = decided.and_then(|(leave, claim)| {
+            let params = self.prepare(&admitted, leave.permit(), &client, &request, carried.headers)?;
+            Ok((leave, claim, params))
         });
-        let (permit, claim, params) = match prepared {
+        let (leave, claim, params) = match prepared {
             Ok(prepared) => prepared,
             Err(stop) => return Answered::Reply(self.refuse(&admitted, &client, &request, stop)),
         };
-        let begun =
-            Recorder::begin(self.spool(), self.metrics(), permit.audit(), &admitted, &client, &request);
+        let audit = leave.permit().audit();
+        let begun = Recorder::begin(self.spool(), self.metrics(), audit, &admitted, &client, &request);
         let Ok(mut recorder) = begun else {
             self.metrics().denied(Reason::AuditUnavailable);
             return Answered::Reply(answer_of(&admitted, &client, &request, Reason::AuditUnavailable, None));
         };
-        recorder.permitted(&permit);
+        recorder.permitted(leave.permit());
         recorder.decided();
+        let permit = match leave {
+            Leave::Free(permit) => permit,
+            Leave::Held(held) => {
+                let of = HeldRequest { admitted: &admitted, client: &client, request: &request };
+                match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
+                    Ok(permit) => permit,
+                    Err(refusal) => return Answered::Reply(refusal.settle(recorder)),
+                }
+            }
+        };
         let interrupt = Interrupt {
             cancel: carried.cancel,
             abort: self.abort().clone(),
             standing: Standing::new(self.live(), self.clock(), &admitted, claim),
         };
-        let (server, audit) = (Arc::clone(permit.server()), permit.audit());
+        let server = Arc::clone(permit.server());
         let mut caller = client.caller(&admitted);
         let own_trace = recorder.traceparent();
         let told = client.says_so && own_trace.is_none();
@@ -111,7 +122,7 @@ impl Pipeline {
         admitted: &Arc<Admitted>,
         client: &Arc<Client>,
         request: &Arc<Request>,
-    ) -> Result<(Permit, Claim), Stop> {
+    ) -> Result<(Leave, Claim), Stop> {
         let now = self.clock().unix_ms();
         let (snapshot, principal, view) = (&admitted.snapshot, &admitted.principal, &admitted.view);
         let prompt_or_uri = match request.method {
@@ -125,18 +136,24 @@ impl Pipeline {
         let arguments = Arguments(Arc::clone(request));
         match (request.method, prompt_or_uri) {
             (Method::ToolsCall, Reference::Name(name)) => {
-                let permit = snapshot.decide_tool(principal, view, &name, &circumstances)?;
-                Ok((permit, Claim::Tool(name, arguments)))
+                match snapshot.decide_tool(principal, view, &name, &circumstances) {
+                    Ok(permit) => Ok((Leave::Free(permit), Claim::Tool(name, arguments, None))),
+                    Err(denial) if denial.reason == Reason::ApprovalRequired => {
+                        let (held, pin) = Held::of(admitted, denial, &name, &circumstances)?;
+                        Ok((Leave::Held(held), Claim::Tool(name, arguments, Some(Box::new(pin)))))
+                    }
+                    Err(denial) => Err(denial.into()),
+                }
             }
             (_, Reference::Name(name)) => {
                 let permit = snapshot.decide_prompt(principal, view, &name, &circumstances)?;
-                Ok((permit, Claim::Prompt(name, arguments)))
+                Ok((Leave::Free(permit), Claim::Prompt(name, arguments)))
             }
             (_, Reference::Uri(uri)) => {
                 let server = Box::pin(self.locate(admitted, client, &uri)).await?;
                 let permit =
                     snapshot.decide_resource(principal, view, server.as_str(), &uri, &circumstances)?;
-                Ok((permit, Claim::Resource(server.to_string(), uri)))
+                Ok((Leave::Free(permit), Claim::Resource(server.to_string(), uri)))
             }
         }
     }
@@ -180,21 +197,28 @@ impl Pipeline {
         request: &Request,
         upstream_name: Option<&str>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        let state = match &request.request_state {
-            Some(token) => Some(self.inner_state(admitted, permit, request, token)?),
-            None => None,
+        let (state, own) = match &request.request_state {
+            None => (None, false),
+            Some(_) if self.own_state(admitted, permit, request).is_some() => (None, true),
+            Some(token) => (Some(self.inner_state(admitted, permit, request, token)?), false),
         };
         let renamed = match upstream_name.filter(|name| request.name.as_deref() != Some(name)) {
             Some(name) if request.method == Method::CompletionComplete => rename_reference(request, name)?,
             Some(name) => request.renamed(name),
             None => request.params.clone(),
         };
-        match (renamed, state) {
-            (Some(params), Some(state)) => edit::edit_raw(&params, &[("requestState", Edit::Set(&state))])
-                .map(Some)
-                .map_err(|fault| unreadable(request, fault)),
-            (params, _) => Ok(params),
-        }
+        let edited = match (renamed, state) {
+            (Some(params), Some(state)) => {
+                edit::edit_raw(&params, &[("requestState", Edit::Set(&state))]).map(Some)
+            }
+            // The state was ours, and so is the answer to what we asked.
+            (Some(params), None) if own => {
+                let ours = [("requestState", Edit::Remove), ("inputResponses", Edit::Remove)];
+                edit::edit_raw(&params, &ours).map(Some)
+            }
+            (params, _) => return Ok(params),
+        };
+        edited.map_err(|fault| unreadable(request, fault))
     }
 
     fn inner_state(
@@ -204,13 +228,7 @@ impl Pipeline {
         request: &Request,
         token: &str,
     ) -> Result<String, Stop> {
-        let scope = tokens::StateScope {
-            principal: admitted.principal.key_uid,
-            server: permit.server().uid(),
-            method: request.method.as_str(),
-            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
-            now_unix_ms: self.clock().unix_ms(),
-        };
+        let scope = self.state_scope(admitted, permit, request);
         let secrets = self.secrets().load();
         let inner = tokens::open_state(&secrets.sealer, scope, token);
         inner.map(|inner| object::quoted(&inner)).ok_or_else(|| {
@@ -220,6 +238,22 @@ impl Pipeline {
                 true,
             ))
         })
+    }
+
+    /// What a state is bound to that a caller brings back.
+    pub(super) fn state_scope<'a>(
+        &self,
+        admitted: &Admitted,
+        permit: &Permit,
+        request: &'a Request,
+    ) -> tokens::StateScope<'a> {
+        tokens::StateScope {
+            principal: admitted.principal.key_uid,
+            server: permit.server().uid(),
+            method: request.method.as_str(),
+            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
+            now_unix_ms: self.clock().unix_ms(),
+        }
     }
 
     /// Records that a stream was opened which no single upstream call stands behind.

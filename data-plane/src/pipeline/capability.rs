@@ -11,6 +11,9 @@ pub(super) struct Needed {
 }
 
 impl Needed {
+    /// What asking a user to open a link needs.
+    pub(super) const LINK: Self = Self { name: "elicitation", sub: Some("url") };
+
     /// What a request of this method needs; `None` for a method that clients do not answer.
     pub(super) fn of(method: &str, params: Option<&RawValue>) -> Option<Self> {
         let member = |name| params.and_then(|params| object::member(params, name));

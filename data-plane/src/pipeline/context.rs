@@ -159,6 +159,7 @@ impl Standpoint {
             client: self.program.as_ref().map(hint),
             arguments,
             plane: None,
+            released: None,
         }
     }
 }

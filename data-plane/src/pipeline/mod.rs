@@ -10,6 +10,7 @@ mod course;
 mod downward;
 mod feed;
 mod flight;
+mod held;
 mod limited;
 mod lists;
 mod locate;
@@ -43,7 +44,7 @@ pub use tally::{Counted, ServerCounts, Tally};
 pub use upward::Undeliverable;
 
 use crate::ledger::Spool;
-use crate::sync::{Live, SecretsHandle};
+use crate::sync::{CallDesk, Live, SecretsHandle};
 use crate::upstream::Upstreams;
 
 /// Requests that one plane serves at once; beyond it callers are asked to come again.
@@ -58,6 +59,8 @@ pub struct PipelineParts {
     pub secrets: SecretsHandle,
     /// The way out.
     pub upstreams: Upstreams,
+    /// Asks for calls that a person has to approve.
+    pub calls: CallDesk,
     /// Where records go.
     pub spool: Spool,
     /// The time.
@@ -112,6 +115,10 @@ impl Pipeline {
 
     pub(crate) fn abort(&self) -> &CancellationToken {
         &self.0.abort
+    }
+
+    pub(crate) fn calls(&self) -> &CallDesk {
+        &self.0.calls
     }
 
     pub(crate) fn spool(&self) -> &Spool {

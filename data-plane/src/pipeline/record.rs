@@ -18,8 +18,8 @@ use super::context::{Admitted, Arrival, Client, Request, Trace};
 use super::metrics::{Metrics, micros};
 use super::tally;
 use crate::ledger::{
-    AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes, Spool,
-    UpstreamFacts,
+    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes,
+    Spool, UpstreamFacts,
 };
 
 /// Names that a caller chose and nobody approved are cut to this many bytes.
@@ -115,6 +115,13 @@ impl Recorder {
             }
             Target::Resource { uri } => record.resource = Some(Arc::clone(uri)),
             Target::Server => {}
+        }
+    }
+
+    /// Says for which approval the call is held back, or, with who gave it, by which it is let through.
+    pub(super) fn approval(&mut self, id: &str, by: Option<&str>) {
+        if let Some(record) = &mut self.record {
+            record.approval = Some(Box::new(ApprovalFacts { id: cut(id), by: by.map(cut) }));
         }
     }
 
@@ -294,6 +301,7 @@ pub(super) fn blank_of(
         reason: None,
         rule: None,
         shadow: Vec::new(),
+        approval: None,
         snapshot_version: snapshot.0,
         principal: PrincipalFacts { kind: principal.kind, subject: Arc::clone(&principal.subject) },
         key: KeyFacts { name: principal.key_name.clone(), uid: principal.key_uid },

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_policy::snapshot::SnapshotVersion;
-use portcullis_policy::{Denial, Snapshot};
+use portcullis_policy::{Circumstances, Denial, Snapshot};
+use portcullis_seal::Fingerprint;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -23,8 +24,8 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(crate) enum Claim {
     /// To be at the endpoint at all.
     Endpoint,
-    /// A tool, by the name at the endpoint.
-    Tool(String, Arguments),
+    /// A tool, by the name at the endpoint; where a person approved the call, the pin of what they saw.
+    Tool(String, Arguments, Option<Box<Fingerprint>>),
     /// A prompt, likewise.
     Prompt(String, Arguments),
     /// A resource of a server.
@@ -113,8 +114,10 @@ pub(crate) fn judge(
     let (principal, view) = (&principal, &view);
     match claim {
         Claim::Endpoint => Ok(()),
-        Claim::Tool(name, arguments) => {
-            let circumstances = admitted.circumstances(now_unix_ms, arguments.get());
+        Claim::Tool(name, arguments, released) => {
+            let released = released.as_deref();
+            let circumstances =
+                Circumstances { released, ..admitted.circumstances(now_unix_ms, arguments.get()) };
             snapshot.decide_tool(principal, view, name, &circumstances).map(drop)
         }
         Claim::Prompt(name, arguments) => {

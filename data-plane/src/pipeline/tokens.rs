@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::upstream::UpstreamSessionRef;
 
 const REQUEST_STATE: &str = "request-state";
+const HELD_CALL: &str = "held-call";
 const SERVER_REQUEST: &str = "server-request";
 
 /// How long a caller may take to gather input.
@@ -46,6 +47,21 @@ pub(crate) struct StateScope<'a> {
 
 /// Seals the `requestState` of an upstream.
 pub(crate) fn seal_state(sealer: &Sealer, scope: StateScope<'_>, inner: &str) -> Result<String, CannotSeal> {
+    seal_as(REQUEST_STATE, sealer, scope, inner)
+}
+
+/// Seals a `requestState` of our own: that of a call which waits for a person. It gives no right; it
+/// only tells our state from an upstream's.
+pub(crate) fn seal_held(sealer: &Sealer, scope: StateScope<'_>, inner: &str) -> Result<String, CannotSeal> {
+    seal_as(HELD_CALL, sealer, scope, inner)
+}
+
+fn seal_as(
+    purpose: &'static str,
+    sealer: &Sealer,
+    scope: StateScope<'_>,
+    inner: &str,
+) -> Result<String, CannotSeal> {
     let state = State {
         server: scope.server,
         digest: digest(scope.method, scope.name),
@@ -53,12 +69,21 @@ pub(crate) fn seal_state(sealer: &Sealer, scope: StateScope<'_>, inner: &str) ->
         inner: inner.to_owned(),
     };
     let plain = serde_json::to_vec(&state).map_err(|_| CannotSeal)?;
-    sealer.seal(REQUEST_STATE, scope.principal.0.as_bytes(), &plain).map_err(|_| CannotSeal)
+    sealer.seal(purpose, scope.principal.0.as_bytes(), &plain).map_err(|_| CannotSeal)
 }
 
 /// Opens it again; `None` for a state that is forged, another's, of another request, or too old.
 pub(crate) fn open_state(sealer: &Sealer, scope: StateScope<'_>, token: &str) -> Option<String> {
-    let plain = sealer.open(REQUEST_STATE, scope.principal.0.as_bytes(), token).ok()?;
+    open_as(REQUEST_STATE, sealer, scope, token)
+}
+
+/// Opens one of our own again.
+pub(crate) fn open_held(sealer: &Sealer, scope: StateScope<'_>, token: &str) -> Option<String> {
+    open_as(HELD_CALL, sealer, scope, token)
+}
+
+fn open_as(purpose: &'static str, sealer: &Sealer, scope: StateScope<'_>, token: &str) -> Option<String> {
+    let plain = sealer.open(purpose, scope.principal.0.as_bytes(), token).ok()?;
     let state: State = serde_json::from_slice(&plain).ok()?;
     let fits = state.server == scope.server
         && state.digest == digest(scope.method, scope.name)
@@ -150,6 +175,12 @@ mod tests {
             assert_eq!(open_state(&sealer, other, &token), None, "{other:?}");
         }
         assert_eq!(open_state(&sealer, scope, "inner"), None);
+        assert_eq!(open_held(&sealer, scope, &token), None, "an upstream's state is none of ours");
+        let held = seal_held(&sealer, scope, "c-1").unwrap();
+        assert_eq!(
+            (open_held(&sealer, scope, &held).as_deref(), open_state(&sealer, scope, &held)),
+            (Some("c-1"), None)
+        );
         assert_eq!(open_state(&sealer, scope, &format!("{token}A")), None);
     }
 

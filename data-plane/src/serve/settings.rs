@@ -6,7 +6,7 @@ use super::doors::{BadOrigin, Doors};
 use super::network::Proxies;
 use crate::ledger::Spool;
 use crate::pipeline::{Clock, Metrics};
-use crate::sync::{Live, SecretsHandle, Signals};
+use crate::sync::{CallDesk, Live, SecretsHandle, Signals};
 use crate::upstream::Upstreams;
 
 /// Everything that a [`super::Gateway`] is made of.
@@ -22,6 +22,8 @@ pub struct Parts {
     pub spool: Spool,
     /// What siblings must know.
     pub signals: Signals,
+    /// Asks for calls that a person has to approve; by default nobody is asked, and none is let through.
+    pub calls: CallDesk,
     /// The time.
     pub clock: Clock,
     /// Figures, to be registered for `/metrics` too.
@@ -57,6 +59,7 @@ impl Parts {
             upstreams,
             spool,
             signals,
+            calls: CallDesk::default(),
             clock: Clock::system(),
             metrics: Metrics::default(),
             doors: Doors::new(bound, allowed_origins, allowed_hosts)?,

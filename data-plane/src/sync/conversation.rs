@@ -231,6 +231,7 @@ impl<'a> Conversation<'a> {
                 self.telling = Some(Telling::begin(self.sync.records.as_ref(), &query));
             }
             Some(In::RecordCredit(credit)) => Telling::credit(&mut self.telling, credit.id, credit.chunks),
+            Some(In::CallAnswer(answer)) => self.sync.calls.heard(answer),
             Some(In::Drain(drain)) => {
                 tracing::warn!(reason = drain.reason, "the control plane asks this plane to end");
                 self.sync.drain.cancel();
@@ -326,6 +327,7 @@ fn to_proto(item: Item) -> Out {
     match item {
         Item::Signal(signal) => Out::Signal(signal.to_proto()),
         Item::Report(report) => Out::ProbeReport(*report),
+        Item::Ask(ask) => Out::CallAsk(*ask),
         Item::Hint(server) => Out::DriftHint(proto::DriftHint { server_uid: server.to_string() }),
     }
 }

@@ -7,6 +7,7 @@
 
 mod assemble;
 mod backoff;
+mod calls;
 mod control_plane;
 mod conversation;
 mod disk;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 
+pub use calls::{CallDesk, Released, Unanswered, Verdict};
 pub use control_plane::{BadControlPlane, ControlPlane};
 pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
@@ -81,6 +83,8 @@ pub struct Synced {
     pub secrets: SecretsHandle,
     /// To and from siblings.
     pub signals: Signals,
+    /// Asks for calls that a person has to approve.
+    pub calls: CallDesk,
     /// For the prober.
     pub probing: Probing,
     /// How it goes.
@@ -97,6 +101,7 @@ pub struct Synchroniser {
     live: Live,
     secrets: SecretsHandle,
     signals: Signals,
+    calls: CallDesk,
     probing: ProbingLink,
     outbox: Outbox,
     status: SyncStatus,
@@ -140,11 +145,13 @@ impl Synchroniser {
             Err(error) => tracing::error!(%error, "the secrets on disk are not used"),
         }
         let signals = Signals::new(outbox.clone());
+        let calls = CallDesk::new(outbox.clone());
         let (link, probing) = ProbingLink::new(outbox.clone());
         let synced = Synced {
             live: live.clone(),
             secrets: secrets.clone(),
             signals: signals.clone(),
+            calls: calls.clone(),
             probing,
             status,
             drain: CancellationToken::new(),
@@ -155,6 +162,7 @@ impl Synchroniser {
             live,
             secrets,
             signals,
+            calls,
             probing: link,
             outbox,
             status: synced.status.clone(),

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_policy::resource::Uid;
-use portcullis_proto::config::v1::ProbeReport;
-use tokio::sync::Notify;
+use portcullis_proto::config::v1::call_answer::Answer;
+use portcullis_proto::config::v1::{CallAnswer, CallAsk, ProbeReport};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::signals::Signal;
@@ -15,6 +16,8 @@ use super::signals::Signal;
 const MAX_SIGNALS: usize = 16_384;
 /// Servers with a report or a hint that waits; the newest report of a server replaces the one before.
 const MAX_SERVERS: usize = 10_000;
+/// Calls that are being asked for; beyond it nobody asks.
+const MAX_ASKS: usize = 1_024;
 
 /// How long a signal that was handed to a connection is kept: it may be lost with the connection, and is then told again.
 const MAYBE_LOST: Duration = Duration::from_secs(30);
@@ -25,7 +28,21 @@ pub(super) enum Item {
     Signal(Signal),
     Report(Box<ProbeReport>),
     Hint(Uid),
+    Ask(Box<CallAsk>),
 }
+
+/// A call that somebody waits for an answer about.
+#[derive(Debug)]
+struct Asked {
+    ask: Box<CallAsk>,
+    /// Whether it was handed to the connection that stands.
+    told: bool,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// Too many calls are being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -33,6 +50,8 @@ struct Waiting {
     handed_over: VecDeque<(Instant, Signal)>,
     reports: BTreeMap<Uid, Box<ProbeReport>>,
     hints: BTreeSet<Uid>,
+    /// By their use ids.
+    asks: BTreeMap<[u8; 16], Asked>,
     dropped: u64,
 }
 
@@ -84,6 +103,39 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
+    /// Asks for a call; the answer goes to whoever waits.
+    pub(super) fn ask(
+        &self,
+        use_id: [u8; 16],
+        ask: CallAsk,
+        answer: oneshot::Sender<Answer>,
+    ) -> Result<(), Full> {
+        let mut waiting = self.waiting();
+        if waiting.asks.len() >= MAX_ASKS {
+            waiting.dropped += 1;
+            return Err(Full);
+        }
+        waiting.asks.insert(use_id, Asked { ask: Box::new(ask), told: false, answer: Some(answer) });
+        drop(waiting);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Nobody waits for the answer any more: it is not asked, or not asked again.
+    pub(super) fn forget_ask(&self, use_id: &[u8; 16]) {
+        self.waiting().asks.remove(use_id);
+    }
+
+    /// An answer came. One that nobody waits for is dropped.
+    pub(super) fn answered(&self, answer: CallAnswer) {
+        let Ok(use_id) = <[u8; 16]>::try_from(&*answer.use_id) else { return };
+        let waiter = self.waiting().asks.get_mut(&use_id).and_then(|asked| asked.answer.take());
+        if let (Some(waiter), Some(answer)) = (waiter, answer.answer) {
+            // Who went away meanwhile makes no call.
+            let _ = waiter.send(answer);
+        }
+    }
+
     /// How many were dropped at a bound since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.waiting().dropped
@@ -109,13 +161,20 @@ impl Outbox {
                 return Some(Item::Signal(signal));
             }
         }
+        // One that is answered already waits only to be forgotten.
+        let ask = waiting.asks.values_mut().find(|asked| !asked.told && asked.answer.is_some());
+        if let Some(asked) = ask {
+            asked.told = true;
+            return Some(Item::Ask(asked.ask.clone()));
+        }
         if let Some(server) = waiting.hints.pop_first() {
             return Some(Item::Hint(server));
         }
         waiting.reports.pop_first().map(|(_, report)| Item::Report(report))
     }
 
-    /// A new connection: what was handed to the one before shortly ago is told again. Hearing a signal twice does no harm.
+    /// A new connection: what was handed to the one before shortly ago is told again, and what was not answered is asked again.
+    /// Hearing a signal twice does no harm, and an ask is answered alike.
     pub(super) fn connected(&self, now_unix_ms: u64) {
         let mut waiting = self.waiting();
         waiting.forget_old();
@@ -125,6 +184,7 @@ impl Outbox {
                 waiting.signals.push_front(signal);
             }
         }
+        waiting.asks.values_mut().for_each(|asked| asked.told = false);
         drop(waiting);
         self.0.changed.notify_one();
     }

@@ -28,7 +28,7 @@ use hyper_util::server::conn::auto;
 use portcullis_data_plane::ledger::{AuditRecord, Spool, SpoolConfig};
 use portcullis_data_plane::pipeline::{Clock, Metrics};
 use portcullis_data_plane::serve::{Doors, Gateway, Parts, Proxies};
-use portcullis_data_plane::sync::{Live, Secrets, SecretsHandle, Signals};
+use portcullis_data_plane::sync::{CallDesk, Live, Secrets, SecretsHandle, Signals};
 use portcullis_data_plane::upstream::{UpstreamConfig, Upstreams};
 use portcullis_seal::{SealKey, Sealer};
 use tokio::net::TcpListener;
@@ -77,6 +77,7 @@ impl World {
             upstreams: Upstreams::new(UpstreamConfig::default(), secrets.clone()),
             spool: Spool::open(spool.path(), spool_config).unwrap(),
             signals: signals.clone(),
+            calls: CallDesk::default(),
             clock: Clock::new(move || clock.load(Ordering::SeqCst)),
             metrics: metrics.clone(),
             doors: Doors::new(bound, &["https://app.example.com".to_owned()], &[]).unwrap(),

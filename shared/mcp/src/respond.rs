@@ -18,6 +18,7 @@ use code::{
 };
 
 pub mod code;
+pub mod held;
 mod sentence;
 
 pub use sentence::sentence;

@@ -117,6 +117,21 @@ fn errors_of_2026_07_28_are_what_their_definitions_say() {
 }
 
 #[test]
+fn a_link_to_an_approval_is_a_request_for_input_and_what_comes_back_is_its_answer() {
+    let Some(schema) = Schema::load(Revision::V2026_07_28) else { return };
+    let id = raw(&json!(1));
+    let asked = Asked { era: Era::Modern, id: Some(&id), subject: Subject::Tool("t"), request_id: "r" };
+    let url = "https://p.example/approvals/c-1";
+    let body = value(&respond::held::approval_by_link(&id, &asked, url, "Decide it.", "state").body);
+    schema.check("JSONRPCResultResponse", &body);
+    schema.check("InputRequiredResult", &body["result"]);
+    schema.check("ElicitRequest", &body["result"]["inputRequests"]["approval"]);
+    let answers = json!({ "inputResponses": { "approval": { "action": "accept" } } });
+    schema.check("ElicitResult", &answers["inputResponses"]["approval"]);
+    assert_eq!(respond::held::link_answer(&raw(&answers)), Some(respond::held::LinkAnswer::Accepted));
+}
+
+#[test]
 fn errors_without_an_id_are_valid_where_a_schema_allows_them_at_all() {
     // Up to 2025-06-18 the schema wants an id, and the transport page allows an error that has none.
     for revision in [Revision::V2025_11_25, Revision::V2026_07_28] {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use portcullis_seal::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -64,12 +65,22 @@ pub struct Circumstances<'a> {
     /// The labels of the data plane that serves the call, for who asks elsewhere than at one: a data plane's own are in its
     /// snapshot.
     pub plane: Option<&'a PlaneLabels>,
+    /// The pin of the tool of which a person approved exactly this call. It is nobody's who did not ask the control plane.
+    pub released: Option<&'a Fingerprint>,
 }
 
 impl Circumstances<'_> {
     /// A time, and nothing else.
     #[must_use]
     pub const fn at(now_unix_ms: u64) -> Self {
-        Self { now_unix_ms, network: None, era: None, client: None, arguments: None, plane: None }
+        Self {
+            now_unix_ms,
+            network: None,
+            era: None,
+            client: None,
+            arguments: None,
+            plane: None,
+            released: None,
+        }
     }
 }

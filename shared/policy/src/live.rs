@@ -15,6 +15,7 @@ pub const REASONS: &[Reason] = &[
     Reason::MalformedRequest,
     Reason::Overloaded,
     Reason::AuditUnavailable,
+    Reason::ApprovalDenied,
     Reason::ConcurrencyExceeded,
     Reason::UpstreamUnavailable,
     Reason::UpstreamError,
@@ -116,6 +117,7 @@ mod tests {
              malformed_request: Deny by Default protocol\n\
              overloaded: Deny by Default bounds\n\
              audit_unavailable: Deny by TrustZone/internal spec.audit\n\
+             approval_denied: Deny by the grant\n\
              concurrency_exceeded: Deny by McpServer/crm spec.limits.concurrency\n\
              upstream_unavailable: Permit by the grant\n\
              upstream_error: Permit by the grant\n\

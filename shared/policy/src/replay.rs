@@ -53,6 +53,8 @@ pub struct RecordedCall {
     pub plane: Option<Arc<PlaneLabels>>,
     /// Why it was denied; none where it was permitted, however it ended.
     pub denied: Option<Reason>,
+    /// Whether a person had approved exactly this call.
+    pub released: bool,
 }
 
 /// What a call comes to when it is decided again.
@@ -75,7 +77,8 @@ pub struct Undecided {
     pub why: String,
 }
 
-/// Whether a snapshot gives this reason. Of others the policy had permitted the call: what was met came after it.
+/// Whether a snapshot gives this reason, or what it asks for came to it. Of others the policy had permitted the call: what was met
+/// came after it.
 #[must_use]
 pub const fn is_of_policy(reason: Reason) -> bool {
     matches!(
@@ -91,6 +94,8 @@ pub const fn is_of_policy(reason: Reason) -> bool {
             | Reason::ZoneDenied
             | Reason::PolicyDenied
             | Reason::ClientDenied
+            | Reason::ApprovalRequired
+            | Reason::ApprovalDenied
     )
 }
 
@@ -125,7 +130,13 @@ impl Snapshot {
         let mut lacking = Lacking { key: &principal.key_name, first: None };
         let definition = |kind, lacking: &mut _| {
             let candidate = resolve(self, view.place(), kind, &call.name, lacking)?;
-            judge::definition(&asker, candidate, lacking).map(|_| ())
+            let (definition, _) = judge::definition(&asker, candidate, lacking)?;
+            // What one person approved then, one would have to approve now.
+            if definition.approval.is_none() || call.released {
+                Ok(())
+            } else {
+                Err((Reason::ApprovalRequired, Ground::PerCall(definition)))
+            }
         };
         let decided = match (call.kind, &call.server) {
             (RecordedKind::Tool, _) => definition(DefinitionKind::Tool, &mut lacking),

@@ -32,6 +32,8 @@ pub enum RulePath {
     Bounds,
     /// A field, such as `spec.zone`.
     Field(&'static str),
+    /// What a server's document says of calls of one tool: `spec.tools.overrides[TOOL].approval`.
+    CallApproval(Arc<str>),
     /// `spec.grants[N]`
     Grant(u32),
     /// `spec.tools[N]`
@@ -100,6 +102,7 @@ impl fmt::Display for RulePath {
             Self::Protocol => f.write_str("protocol"),
             Self::Bounds => f.write_str("bounds"),
             Self::Field(field) => f.write_str(field),
+            Self::CallApproval(tool) => write!(f, "spec.tools.overrides[{tool}].approval"),
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),
             Self::Team(at) => write!(f, "spec.members.teams[{at}]"),

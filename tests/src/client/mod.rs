@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -290,4 +290,38 @@ pub async fn page(url: &str) -> Result<(StatusCode, String), String> {
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Reads a plain HTTP page with its headers.
+pub async fn page_with_headers(url: &str) -> Answer {
+    plain(Request::builder().uri(url).body(Full::default()).unwrap()).await
+}
+
+/// Sends a form to a page, as a browser does, with one more header or another one.
+pub async fn form(url: &str, fields: &[(&str, &str)], header: Option<(&str, &str)>) -> Answer {
+    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    let body = Full::new(Bytes::from(fields.join("&")));
+    let mut request = Request::builder().method(Method::POST).uri(url).body(body).unwrap();
+    let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    if let Some((name, value)) = header {
+        request
+            .headers_mut()
+            .insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    plain(request).await
+}
+
+async fn plain(request: Request<Full<Bytes>>) -> Answer {
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let (head, body) = client.request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        text: String::from_utf8_lossy(&body).into_owned(),
+        messages: Vec::new(),
+    }
 }

@@ -107,9 +107,13 @@ pub(crate) struct ControlArgs {
     /// Where the gRPC APIs are. [default: 127.0.0.1:7410]
     #[arg(long, env = "PORTCULLIS_GRPC_LISTEN", value_name = "ADDRESS")]
     pub(super) grpc_listen: Option<SocketAddr>,
-    /// Where the console, /metrics, /healthz and /readyz are. [default: 127.0.0.1:7411]
+    /// Where the pages of approvals, /metrics, /healthz and /readyz are. [default: 127.0.0.1:7411]
     #[arg(long, env = "PORTCULLIS_HTTP_LISTEN", value_name = "ADDRESS")]
     pub(super) http_listen: Option<SocketAddr>,
+    /// Under which URL people reach that, such as https://portcullis.example.com: links to approvals begin with it. [default: the
+    /// address of --http-listen]
+    #[arg(long, env = "PORTCULLIS_PUBLIC_URL", value_name = "URL")]
+    pub(super) public_url: Option<String>,
     /// Give up a vault that was lost, and make a new one: data planes need new tokens then, secrets must be set again.
     #[arg(long)]
     pub(crate) new_vault: bool,

@@ -34,6 +34,7 @@ pub(super) struct FileSettings {
     pub(super) allow_stdio: Option<bool>,
     pub(super) grpc_listen: Option<SocketAddr>,
     pub(super) http_listen: Option<SocketAddr>,
+    pub(super) public_url: Option<String>,
 }
 
 /// Reads the file: its settings, and the keys that it names.

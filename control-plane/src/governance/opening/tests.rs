@@ -28,6 +28,7 @@ fn opened(state: &State, touched: &[Touched<'_>]) -> Vec<&'static str> {
 
 #[test]
 fn only_what_opens_a_server_is_named() {
+    let held = |tool: &str| json!({ "tools": { "overrides": [{ "name": tool, "approval": "per-call" }] } });
     let limits = |bytes: &str| json!({ "limits": { "maxResponseBytes": bytes } });
     let of_one = |more: Value| {
         let mut one = json!({ "name": "pay" });
@@ -50,6 +51,15 @@ fn only_what_opens_a_server_is_named() {
         (of_one(json!({ "zone": "b" })), json!({}), vec!["zone-mapping"]),
         (json!({}), of_one(json!({ "zone": "default" })), vec![]),
         (of_one(json!({})), of_one(json!({ "alias": "x" })), vec![]),
+        (json!({}), held("pay"), vec![]),
+        (held("pay"), held("pay"), vec![]),
+        (held("pay"), json!({}), vec!["approval-mode"]),
+        (
+            held("pay"),
+            json!({ "tools": { "overrides": [{ "name": "pay", "approval": "none" }] } }),
+            vec!["approval-mode"],
+        ),
+        (held("pay"), held("refund"), vec!["approval-mode"]),
     ] {
         let (before, after) = (server_with(&before), server_with(&after));
         let told = found(Kind::McpServer, "crm", Some(&before), Some(&after));

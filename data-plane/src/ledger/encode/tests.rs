@@ -21,6 +21,7 @@ fn full() -> AuditRecord {
         reason: Some(Reason::PolicyDenied),
         rule: Some("VirtualKey/support-bot spec.grants[0]".to_owned()),
         shadow: vec![Arc::from("one"), Arc::from("two")],
+        approval: Some(Box::new(ApprovalFacts { id: Arc::from("c-1"), by: Some(Arc::clone(&odd)) })),
         snapshot_version: u64::MAX,
         principal: PrincipalFacts { kind: PrincipalKind::Workload, subject: Arc::clone(&odd) },
         key: KeyFacts { name: "support-bot".parse().unwrap(), uid: Uid(Uuid::from_u128(1)) },
@@ -51,6 +52,7 @@ fn bare() -> AuditRecord {
         reason: None,
         rule: None,
         shadow: Vec::new(),
+        approval: None,
         team: None,
         customer: None,
         server: None,
@@ -71,7 +73,9 @@ fn bare() -> AuditRecord {
 #[test]
 fn the_text_says_what_serialize_says() {
     let empty = AuditRecord { upstream: Some(UpstreamFacts { status: None, era: None }), ..bare() };
-    for record in [full(), bare(), empty] {
+    let held =
+        AuditRecord { approval: Some(Box::new(ApprovalFacts { id: Arc::from("c-1"), by: None })), ..bare() };
+    for record in [full(), bare(), empty, held] {
         let mut text = Vec::new();
         push(&record, &mut text);
         let read: serde_json::Value = serde_json::from_slice(&text).unwrap();

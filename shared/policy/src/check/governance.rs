@@ -169,7 +169,7 @@ pub(super) fn approval_rule(spec: &ApprovalRuleSpec, set: &ResourceSet, of: &mut
              leave autoApprove out",
         );
     }
-    if spec.auto_approve.is_some() && matches.changes.iter().flatten().any(|change| change.is_proposal()) {
+    if spec.auto_approve.is_some() && matches.changes.iter().flatten().any(|change| !change.is_definition()) {
         of.add(
             "spec.autoApprove",
             "only definitions are approved by themselves: give the other changes a rule of their own",

@@ -289,7 +289,7 @@ fn overrides(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
         return;
     }
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, ToolOverride { name, alias, data_classes, zone }) in overrides.iter().enumerate() {
+    for (at, ToolOverride { name, alias, data_classes, zone, .. }) in overrides.iter().enumerate() {
         let field = format!("spec.tools.overrides[{at}]");
         if !text::short(name, 1, 512) {
             of.add(&format!("{field}.name"), "the upstream's name of a tool has 1 to 512 characters");

@@ -113,6 +113,7 @@ fn candidate(
                     definition,
                     zone: Arc::clone(&zone),
                     header_params,
+                    approval: entry.approval,
                 })),
                 Err(message) => {
                     notes.report(format!("{label} is left out: {message}"));

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::header_params::HeaderParam;
 use crate::access::Access;
-use crate::resource::{AuditMode, Name, PrincipalKind, Uid};
-use crate::rule::DefinitionKind;
+use crate::resource::{AuditMode, CallApproval, Kind, Name, PrincipalKind, Uid};
+use crate::rule::{DefinitionKind, Rule, RulePath};
 use crate::snapshot::{ServerEntry, ZoneEntry};
 use crate::standpoint::Met;
 
@@ -105,6 +105,17 @@ pub struct Definition {
     pub zone: Arc<Zone>,
     /// What a client mirrors into `Mcp-Param-*` headers (MCP 2026-07-28, transports, "Schema Extension"); empty for prompts.
     pub header_params: Vec<HeaderParam>,
+    /// Whether a person has to approve each call.
+    pub approval: CallApproval,
+}
+
+impl Definition {
+    /// What holds a call of it back until a person approved it.
+    #[must_use]
+    pub fn approval_rule(&self) -> Rule {
+        let path = RulePath::CallApproval(Arc::clone(&self.name));
+        Rule::of(Kind::McpServer, self.server.name().clone(), path)
+    }
 }
 
 /// A tool or a prompt of a server, approved or not.
@@ -216,6 +227,14 @@ impl Offer {
 }
 
 impl Candidate {
+    /// Its definition, where it may be used.
+    pub(crate) fn usable(&self) -> Option<&Definition> {
+        match &self.state {
+            CandidateState::Usable(definition) => Some(definition),
+            _ => None,
+        }
+    }
+
     /// For a person: `tool create_issue of github`.
     pub(crate) fn label(&self) -> String {
         format!("{} {} of {}", self.kind.as_str(), self.name, self.server.name())

@@ -37,6 +37,7 @@ pub(crate) enum Ground<'a> {
     Policies,
     ServerField(&'a Name, &'static str),
     Approval(&'a Candidate),
+    PerCall(&'a Definition),
 }
 
 impl Ground<'_> {
@@ -61,6 +62,7 @@ impl Ground<'_> {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
             }
+            Self::PerCall(definition) => definition.approval_rule(),
         }
     }
 }
@@ -100,6 +102,8 @@ pub enum Step {
     Size,
     /// Whether there is a place for the audit record, where the zone requires one.
     Record,
+    /// Whether a person approved exactly this call, where each needs that.
+    CallApproval,
     /// Whether the server takes one more call at once.
     Concurrency,
     /// Whether the server is there and answers.

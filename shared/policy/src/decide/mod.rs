@@ -1,7 +1,8 @@
 //! The one function that decides, for each thing that a caller can ask: pure, synchronous, without IO or clock.
 //!
 //! Order: key, endpoint, name, grant, bundle, approval and pin, stage, zone, client, conditions. The first step that fails gives the
-//! reason.
+//! reason. What all of them let through is held back where a person has to approve each call: nobody is asked for what is denied
+//! anyway.
 
 pub(crate) mod judge;
 mod permit;
@@ -18,7 +19,7 @@ use crate::Reason;
 use crate::access::Rules;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
-use crate::compile::model::{Candidate, Principal, Server};
+use crate::compile::model::{Candidate, Definition, Principal, Server};
 use crate::resource::Name;
 use crate::rule::{DefinitionKind, Rule};
 use crate::view::{EndpointRef, Place, View};
@@ -104,6 +105,13 @@ impl Snapshot {
         self.decide_definition(DefinitionKind::Tool, principal, view, name, circumstances)
     }
 
+    /// The pin of the tool that has this name at a view's endpoint, whoever may call it; none where none is approved.
+    #[must_use]
+    pub fn pin(&self, view: &View, name: &str) -> Option<Fingerprint> {
+        let candidate = resolve(self, view.place(), DefinitionKind::Tool, name, &mut Silent).ok()?;
+        candidate.usable().map(|definition| definition.pin)
+    }
+
     /// Decides one prompt, by the name that it has at the view's endpoint.
     ///
     /// # Errors
@@ -133,6 +141,12 @@ impl Snapshot {
         let candidate = found.map_err(|refusal| self.denial(refusal, Some(key), None))?;
         let mut noting = Noting::default();
         match judge::definition(&asked.asker(circumstances), candidate, &mut noting) {
+            Ok((definition, _)) if is_held(definition, circumstances) => {
+                let subject = Some(Subject::Definition(candidate));
+                let denial =
+                    self.denial((Reason::ApprovalRequired, Ground::PerCall(definition)), Some(key), subject);
+                Err(Denial { shadow: noting.shadow.into(), ..denial })
+            }
             Ok((definition, grant)) => {
                 let target = match kind {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
@@ -304,6 +318,11 @@ impl Asked<'_> {
             Seen::Again(view) => view.place(),
         }
     }
+}
+
+/// Whether a call waits for a person. An approval is one of the definition that the person saw.
+fn is_held(definition: &Definition, circumstances: &Circumstances<'_>) -> bool {
+    !definition.approval.is_none() && circumstances.released != Some(&definition.pin)
 }
 
 /// What a denial speaks of.

@@ -399,3 +399,38 @@ fn the_audit_mode_of_the_servers_zone_is_in_the_permit() {
     assert_eq!(audit("crm_find"), crate::resource::AuditMode::BestEffort);
     assert_eq!(audit("github_search"), crate::resource::AuditMode::Required);
 }
+
+/// A call that a person has to approve is held back, and goes through where one approved exactly this definition of the tool.
+#[test]
+fn a_call_that_needs_a_person_is_held_back_last_of_all_and_its_tool_is_listed() {
+    let definition = crate::fixture::approved(&json!({ "name": "pay" }));
+    let held = json!({ "approval": "per-call" });
+    let mut entries = organisation();
+    entries.push(crate::fixture::tool_as("crm", "pay", &definition, &held));
+    entries.push(crate::fixture::tool_as("vault", "pay", &definition, &held));
+    entries.push(key(
+        "k",
+        "internal",
+        &json!([{ "server": "crm", "allow": ["*"] }, { "server": "vault", "allow": ["*"] }]),
+    ));
+    let snapshot = crate::fixture::compile(entries).unwrap();
+    let (principal, view) = enter(&snapshot, EndpointRef::All);
+    let pin = view.tools().iter().find(|tool| &*tool.name == "crm_pay").expect("it is listed").tool.pin;
+    let other = hash("another definition");
+    let rule = "McpServer/crm spec.tools.overrides[pay].approval";
+    for (tool, released, expected) in [
+        ("crm_pay", None, Err((Reason::ApprovalRequired, rule))),
+        ("crm_pay", Some(&other), Err((Reason::ApprovalRequired, rule))),
+        ("crm_pay", Some(&pin), Ok(())),
+        ("crm_find", None, Ok(())),
+        ("crm_find", Some(&pin), Ok(())),
+        ("vault_pay", None, Err((Reason::ZoneDenied, "TrustZone/island spec.reachableFrom"))),
+        ("vault_pay", Some(&pin), Err((Reason::ZoneDenied, "TrustZone/island spec.reachableFrom"))),
+    ] {
+        let circumstances = Circumstances { released, ..Circumstances::at(NOW) };
+        let decided = snapshot.decide_tool(&principal, &view, tool, &circumstances);
+        let decided = decided.map(drop).map_err(|denial| (denial.reason, denial.rule.to_string()));
+        let expected = expected.map_err(|(reason, rule): (_, &str)| (reason, rule.to_owned()));
+        assert_eq!(decided, expected, "{tool} {released:?}");
+    }
+}

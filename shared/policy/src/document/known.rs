@@ -18,7 +18,6 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
             "spec.auth.mtls",
             "spec.tools.overrides[].costMicroUsd",
             "spec.tools.overrides[].maxCostMicroUsd",
-            "spec.tools.overrides[].approval",
         ],
         Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],

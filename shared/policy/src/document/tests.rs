@@ -40,7 +40,7 @@ spec:
   tools:
     newTools: require-approval
     changedTools: quarantine
-    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas } ]
+    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas, approval: per-call } ]
   limits: { timeout: 30s, maxRequestBytes: 1MiB, maxResponseBytes: 4MiB, concurrency: 64 }
   rollout: { policy: careful }
   sandbox: { transport: { streamableHttp: { url: "https://sandbox.example.com/mcp" } } }

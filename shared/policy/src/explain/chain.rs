@@ -142,6 +142,7 @@ impl<'a> Chain<'a> {
         let of = Some((server, granted));
         self.size(server)?;
         self.record(&definition.zone)?;
+        self.call_approval(definition)?;
         let at_once = format!("at most {} calls at once on one data plane", limits.concurrency);
         self.live(Step::Concurrency, &[Reason::ConcurrencyExceeded], &at_once, of)?;
         let there = format!("{} must answer, and answer well", server.name());
@@ -199,6 +200,25 @@ impl<'a> Chain<'a> {
             Outcome::Deny => Err(Ended { decision: Decision::Deny, reason, rule }),
             _ => Ok(()),
         }
+    }
+
+    /// Where each call needs a person it is held back, unless one denied it: nobody knows before it is made of an approval.
+    fn call_approval(&mut self, definition: &Definition) -> Way<()> {
+        if definition.approval.is_none() {
+            return Ok(());
+        }
+        let rule = definition.approval_rule();
+        let denied = self.question.assume.contains(&Reason::ApprovalDenied);
+        let (reason, detail) = if denied {
+            (Reason::ApprovalDenied, "taken to be denied by a person")
+        } else {
+            (
+                Reason::ApprovalRequired,
+                "a person has to approve exactly this call, which then goes through once",
+            )
+        };
+        self.push(Step::CallApproval, Outcome::Deny, rule.clone(), detail.to_owned());
+        Err(Ended { decision: Decision::Deny, reason, rule })
     }
 
     /// A step of which only the data plane knows how it comes out: it ends the call where one of its reasons is assumed.

@@ -147,7 +147,7 @@ fn an_assumption_ends_the_call_at_its_step_unless_an_earlier_one_denies() {
         assert_eq!(explained.decision, met.decision, "{reason}");
         assert_eq!(explained.rule, met.rule.unwrap_or(explained.rule.clone()), "{reason}");
     }
-    assert_eq!(crate::live::REASONS.len(), 10, "each of them is above");
+    assert_eq!(crate::live::REASONS.len(), 11, "each of them is above, but for a person's denial");
     // What comes first counts, whichever was named first.
     let both = [Reason::UpstreamTimeout, Reason::Overloaded];
     assert_eq!(ask("k", "crm_find", &both).reason, Some(Reason::Overloaded));
@@ -225,4 +225,38 @@ fn an_explanation_has_the_members_of_the_contract() {
         Question { kind: DefinitionKind::Prompt, ..Question::tool("k", EndpointRef::All, "crm_greet", NOW) };
     let prompt = explain(&snapshot, &prompt);
     assert_eq!(prompt.reason, Some(Reason::ToolNotGranted));
+}
+
+#[test]
+fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denies_it_anyway() {
+    let held = json!({ "approval": "per-call" });
+    let definition = crate::fixture::approved(&json!({ "name": "pay" }));
+    let mut entries = organisation();
+    entries.push(crate::fixture::tool_as("crm", "pay", &definition, &held));
+    entries.push(crate::fixture::tool_as("vault", "pay", &definition, &held));
+    let grants = json!([{ "server": "crm", "allow": ["*"] }, { "server": "vault", "allow": ["*"] }]);
+    entries.push(key_as("k", "internal", &grants, &json!({})));
+    let snapshot = compile(entries).unwrap();
+    let rule = "McpServer/crm spec.tools.overrides[pay].approval";
+    let zone = "TrustZone/island spec.reachableFrom";
+    let audit = "TrustZone/internal spec.audit";
+    for (tool, assume, reason, expected) in [
+        ("crm_pay", vec![], Reason::ApprovalRequired, rule),
+        ("crm_pay", vec![Reason::ApprovalDenied], Reason::ApprovalDenied, rule),
+        ("crm_pay", vec![Reason::UpstreamTimeout], Reason::ApprovalRequired, rule),
+        ("crm_pay", vec![Reason::ApprovalDenied, Reason::AuditUnavailable], Reason::AuditUnavailable, audit),
+        ("vault_pay", vec![Reason::ApprovalDenied], Reason::ZoneDenied, zone),
+    ] {
+        let question = Question { assume: &assume, ..Question::tool("k", EndpointRef::All, tool, NOW) };
+        let explained = explain(&snapshot, &question);
+        let label = format!("{tool} {assume:?}: {explained:?}");
+        assert_eq!((explained.decision, explained.reason), (Decision::Deny, Some(reason)), "{label}");
+        assert_eq!(explained.rule.to_string(), expected, "{label}");
+        assert_eq!(explained.steps.last().unwrap().outcome, Outcome::Deny, "{label}");
+    }
+    let free = Question {
+        assume: &[Reason::ApprovalDenied],
+        ..Question::tool("k", EndpointRef::All, "crm_find", NOW)
+    };
+    assert_eq!(explain(&snapshot, &free).reason, None, "nobody is asked about it");
 }

@@ -72,7 +72,9 @@ fn reach(snapshot: &Snapshot) -> Vec<&'static str> {
                 server: Some("crm".to_owned()),
                 unix_ms: NOW,
                 era: None,
+                plane: None,
                 denied: None,
+                released: false,
             };
             answers.push(snapshot.decide_again(&recorded) == Again::Permit);
         }

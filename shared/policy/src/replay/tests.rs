@@ -19,6 +19,7 @@ fn call(key: &str, name: &str, denied: Option<Reason>) -> RecordedCall {
         era: None,
         plane: None,
         denied,
+        released: false,
     }
 }
 
@@ -230,4 +231,37 @@ fn a_hundred_thousand_recorded_calls_are_decided_again_within_two_seconds() {
     let took = begun.elapsed();
     println!("{} calls of 10,000 keys decided again in {took:?}", replayed.calls);
     assert!(replayed.would_be_denied > 0 && took.as_secs() < 2, "{took:?}");
+}
+
+#[test]
+fn a_call_that_a_person_approved_stays_permitted_where_each_needs_that_and_one_they_denied_stays_denied() {
+    let held = json!({ "approval": "per-call" });
+    let refund = crate::fixture::approved(&json!({ "name": "pay", "inputSchema": { "type": "object" } }));
+    let snapshot = |more| {
+        let mut entries = organisation();
+        entries.push(crate::fixture::tool_as("crm", "pay", &refund, more));
+        entries.push(key("a", "internal", &json!([{ "server": "crm", "allow": ["pay"] }])));
+        Arc::new(compile(entries).unwrap())
+    };
+    let (free, held) = (snapshot(&json!({})), snapshot(&held));
+    let came_to = |after: &Arc<Snapshot>, call: &RecordedCall| {
+        let mut replay = Replay::new(Arc::clone(&free), Arc::clone(after));
+        replay.take(call);
+        let replayed = replay.finish(1);
+        (replayed.would_be_denied, replayed.would_be_permitted)
+    };
+    let made = call("a", "crm_pay", None);
+    let approved = RecordedCall { released: true, ..made.clone() };
+    let denied = call("a", "crm_pay", Some(Reason::ApprovalDenied));
+    let waited = call("a", "crm_pay", Some(Reason::ApprovalRequired));
+    for (label, after, call, changed) in [
+        ("made freely", &held, &made, (1, 0)),
+        ("approved", &held, &approved, (0, 0)),
+        ("approved, and free now", &free, &approved, (0, 0)),
+        ("denied", &held, &denied, (0, 0)),
+        ("denied, and free now", &free, &denied, (0, 1)),
+        ("held back", &held, &waited, (0, 0)),
+    ] {
+        assert_eq!(came_to(after, call), changed, "{label}");
+    }
 }

@@ -57,7 +57,7 @@ pub struct ApprovalMatch {
     /// One of the server's data classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_classes: Option<Vec<String>>,
-    /// What kind of change it is. Not given: `new`, `changed` and `identity`.
+    /// What kind of change it is. Not given: `new`, `changed` and `identity`; a rule about calls names `call`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<ChangeClass>>,
 }
@@ -105,12 +105,14 @@ pub enum ChangeClass {
     ZoneOpening,
     /// A limit of what a server may be sent or may answer is raised.
     ExposureLimits,
-    /// A server's new or changed tools need less approval than before.
+    /// A server's new or changed tools, or calls of one of its tools, need less approval than before.
     ApprovalMode,
     /// An `AccessPolicy` that is enforced says something else, only records, or goes.
     PolicyLoosening,
     /// A `Role`, `RoleBinding` or `ApprovalRule` comes, changes or goes.
     Access,
+    /// One call of a tool whose calls a person has to approve.
+    Call,
 }
 
 impl ChangeClass {
@@ -138,13 +140,20 @@ impl ChangeClass {
             Self::ApprovalMode => "approval-mode",
             Self::PolicyLoosening => "policy-loosening",
             Self::Access => "access",
+            Self::Call => "call",
         }
     }
 
     /// Whether it is a change of an apply.
     #[must_use]
     pub const fn is_proposal(self) -> bool {
-        !matches!(self, Self::New | Self::Changed | Self::Identity)
+        !self.is_definition() && !matches!(self, Self::Call)
+    }
+
+    /// Whether it is something that a server offers.
+    #[must_use]
+    pub const fn is_definition(self) -> bool {
+        matches!(self, Self::New | Self::Changed | Self::Identity)
     }
 }
 

@@ -256,6 +256,12 @@ impl ToolSettings {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The tools whose calls a person has to approve one by one, by the upstream's names.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        let held = self.overrides.iter().filter(|of_one| !of_one.approval.is_none());
+        held.map(|of_one| of_one.name.as_str())
+    }
 }
 
 /// How a server's definitions are treated: what holds after its tier was asked.
@@ -310,6 +316,28 @@ pub struct ToolOverride {
     /// The tool's own trust zone, in place of its server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Name>,
+    /// Whether a person has to approve each call.
+    #[serde(default, skip_serializing_if = "CallApproval::is_none")]
+    pub approval: CallApproval,
+}
+
+/// Whether a person has to approve each call of a tool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallApproval {
+    /// Nobody has to.
+    #[default]
+    None,
+    /// Each call waits until a person approved exactly that one, and then goes through once.
+    PerCall,
+}
+
+impl CallApproval {
+    /// Whether nobody has to.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// Bounds on each call to a server.

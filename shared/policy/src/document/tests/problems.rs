@@ -228,11 +228,11 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "known but not enforced",
         ),
         (
-            server("  tools:\n    overrides:\n      - name: a\n      - name: b\n        approval: per-call"),
+            server("  tools:\n    overrides:\n      - name: a\n      - name: b\n        approval: always"),
             10,
             "McpServer/x",
             "spec.tools.overrides[1].approval",
-            "known but not enforced",
+            "per-call",
         ),
         (
             server("  tools: { overrides: [ { name: a, costMicroUsd: 1 } ] }"),

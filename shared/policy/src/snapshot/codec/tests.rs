@@ -17,7 +17,7 @@ fn every_entry_reads_back_as_it_was_written_and_is_canonical() {
         "crm",
         "all \"members\"",
         &approved(&json!({ "name": "all \"members\"" })),
-        &json!({ "alias": "all", "dataClasses": ["a", "b"] }),
+        &json!({ "alias": "all", "dataClasses": ["a", "b"], "zone": "internal", "approval": "per-call" }),
     ));
     for entry in entries {
         let body = entry.encode();
@@ -25,6 +25,7 @@ fn every_entry_reads_back_as_it_was_written_and_is_canonical() {
         assert_eq!(portcullis_seal::canonical_json(&body).unwrap(), text, "{entry:?}");
         let again = Entry::decode(entry.kind(), &body).unwrap();
         assert_eq!(again.encode(), body);
+        assert_eq!(format!("{again:?}"), format!("{entry:?}"), "nothing is left out");
         assert_eq!(again.id(), entry.id());
     }
 }
