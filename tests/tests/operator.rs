@@ -366,7 +366,7 @@ spec: {{ principal: {{ kind: agent, subject: bot }}, grants: [ {{ server: crm, a
     // Who is kept out, and by what, is told by every question.
     let explained = shell.json(&["explain", "--key", "bot", "--tool", "crm_read"]);
     assert_eq!(explained["rule"], "McpServer/crm status.stage", "{explained}");
-    let denied = shell.json(&["who-can", "crm_read"])["denied"].clone();
+    let denied = shell.json(&["who-can", "crm_read", "--why"])["denied"].clone();
     assert_eq!(
         (&denied[0]["key"], &denied[0]["reason"]),
         (&json!("bot"), &json!("tool_not_approved")),
