@@ -24,7 +24,7 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
     assert_eq!(control.grpc_listen.port(), 9);
     assert_eq!(control.http_listen.port(), 2);
     let sources: Vec<_> = settings.shown.iter().map(|(name, _, source)| (*name, *source)).collect();
-    assert_eq!(sources, [("grpc-listen", "flag"), ("http-listen", "file")]);
+    assert_eq!(sources, [("grpc-listen", "flag"), ("http-listen", "file"), ("public-url", "default")]);
     let control = Settings::read(None, &Given::default()).unwrap().control(&ControlArgs::default());
     assert_eq!(control.grpc_listen.port(), 7410);
 }
