@@ -349,6 +349,19 @@ async fn a_modern_client_that_opens_links_is_asked_to_and_its_retry_waits_for_th
     for ours in ["requestState", "inputResponses"] {
         assert_eq!(sent["params"].get(ours), None, "{sent}");
     }
+    // A key that is revoked while its call waits gets nothing, and the approval is not used for it.
+    let other = world.caller("other").able_to(json!({"elicitation": {"url": {}}}));
+    let result = other.ask("tools/call", call.clone()).await.result();
+    let mut retry = call.clone();
+    retry["requestState"] = result["requestState"].clone();
+    retry["inputResponses"] = json!({"approval": {"action": "accept"}});
+    let waiting = tokio::spawn(async move { other.ask("tools/call", retry).await });
+    let request = api::RevokeKeyRequest { name: "other".to_owned(), message: String::new() };
+    world.admin().keys().revoke_key(request).await.unwrap();
+    let refused = waiting.await.unwrap();
+    assert_eq!(refused.status.as_u16(), 401, "{refused:?}");
+    let url = result["inputRequests"]["approval"]["params"]["url"].as_str().unwrap();
+    assert_eq!(world.get(url.rsplit('/').next().unwrap()).await.approval.unwrap().state, "pending");
     // A client that opens no links is told in words.
     held(&world.caller("bot").able_to(json!({"elicitation": {"form": {}}})).ask("tools/call", call).await);
 }

@@ -80,7 +80,8 @@ impl Pipeline {
         let permit = match leave {
             Leave::Free(permit) => permit,
             Leave::Held(held) => {
-                let of = HeldRequest { admitted: &admitted, client: &client, request: &request };
+                let of =
+                    HeldRequest { admitted: &admitted, client: &client, request: &request, claim: &claim };
                 match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
                     Ok(permit) => permit,
                     Err(refusal) => return Answered::Reply(refusal.settle(recorder)),

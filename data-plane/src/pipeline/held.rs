@@ -18,6 +18,7 @@ use super::Pipeline;
 use super::capability::Needed;
 use super::context::{Admitted, Client, Request};
 use super::record::Recorder;
+use super::standing::{Claim, judge};
 use super::tokens;
 use crate::sync::{Unanswered, Verdict};
 
@@ -79,6 +80,8 @@ pub(super) struct HeldRequest<'a> {
     pub(super) admitted: &'a Admitted,
     pub(super) client: &'a Client,
     pub(super) request: &'a Request,
+    /// What it claims once it is released.
+    pub(super) claim: &'a Claim,
 }
 
 /// A held call that does not go now.
@@ -133,10 +136,18 @@ impl Pipeline {
             (Some(_), Some(LinkAnswer::Accepted)) => true,
             (_, None) | (None, Some(_)) => false,
         };
-        match self.verdict(ask, opened).await {
+        let verdict = match self.verdict(of, ask, opened).await {
+            Ok(verdict) => verdict,
+            Err(denial) => return Err(of.denied(denial)),
+        };
+        match verdict {
             Ok(Verdict::Released(released)) => {
                 recorder.approval(released.id(), Some(released.approved_by()));
-                Ok(permit)
+                // Time has passed since it was decided. The approval is used up either way.
+                match self.still(of) {
+                    Ok(()) => Ok(permit),
+                    Err(denial) => Err(of.denied(denial)),
+                }
             }
             Ok(Verdict::Waits { id, url }) => {
                 recorder.approval(&id, None);
@@ -164,21 +175,35 @@ impl Pipeline {
         }
     }
 
-    /// The control plane's word. Where the link was opened, somebody may be deciding now: it is waited for, a while.
-    async fn verdict(&self, ask: CallAsk, opened: bool) -> Result<Verdict, Unanswered> {
+    /// The control plane's word. Where the link was opened, somebody may be deciding now: it is waited for, a while, as long as the
+    /// call would be permitted.
+    async fn verdict(
+        &self,
+        of: HeldRequest<'_>,
+        ask: CallAsk,
+        opened: bool,
+    ) -> Result<Result<Verdict, Unanswered>, Denial> {
         let until = Instant::now() + WAIT;
         let seat = if opened { self.calls().seat() } else { None };
         loop {
             let verdict = self.calls().ask(ask.clone()).await;
             let waits = matches!(verdict, Ok(Verdict::Waits { .. })) && seat.is_some();
             if !waits || Instant::now() >= until || self.abort().is_cancelled() {
-                return verdict;
+                return Ok(verdict);
             }
             tokio::select! {
                 () = sleep(LOOK) => {}
                 () = self.abort().cancelled() => {}
             }
+            self.still(of)?;
         }
+    }
+
+    /// Whether what is in force now would permit it, released.
+    fn still(&self, of: HeldRequest<'_>) -> Result<(), Denial> {
+        let snapshot = self.live().load();
+        let snapshot = snapshot.as_ref().unwrap_or(&of.admitted.snapshot);
+        judge(snapshot, of.admitted, of.claim, self.clock().unix_ms())
     }
 
     /// What the caller gets while nobody decided.
@@ -225,6 +250,12 @@ impl<'a> HeldRequest<'a> {
     fn answer(self, reason: Reason, detail: &Detail<'_>) -> Answer {
         let request_id = self.admitted.arrival.request_id.to_string();
         respond::deny(reason, &self.asked(&request_id), detail)
+    }
+
+    /// What is in force now denies it.
+    fn denied(self, denial: Denial) -> Refusal {
+        let answer = self.told(denial.reason, None, None);
+        Refusal { denial, answer }
     }
 
     /// The answer for a client that opens no links, or whose user did not.
