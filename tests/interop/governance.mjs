@@ -1,5 +1,6 @@
 // A security team's day, on the command line, with a real server and the official clients of both eras: what is let in, who may
-// approve it, who reaches it, what a condition does, what a change would do, and what becomes of a server that turns.
+// approve it, who reaches it, what a condition does, what a change would do, what becomes of a server that turns, how one opens step
+// by step, and a call that a person has to approve.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -195,10 +196,74 @@ const steps = {
     await until('honest again', async () => (await day.lists('support')).includes('ledger_refund'));
   },
 
+  async 'a server opens step by step, and promote refuses until its checks hold'(day) {
+    const policy = { sandbox: { checks: { window: '1s', minCalls: 4, maxErrorRate: '0%' } }, limited: { keys: ['reader'], checks: { window: '1s' } } };
+    const server = crm()(day);
+    server.spec.rollout = { policy: 'careful' };
+    Object.assign(day.secrets, await day.gateway.apply([document('RolloutPolicy', 'careful', policy), server, agent('lab', 'internal', ['*'], { sandbox: true })]));
+    await until('the first stage holds', async () => (await day.lists('support')).length === 0);
+    equal('the lab', await day.lists('lab'), ['ledger_lookup', 'ledger_refund']);
+    const early = await day.gateway.tryCli('promote', 'ledger');
+    equal('refused', early.code !== 0, true);
+    holds('by the check that fails', early.stdout + early.stderr, 'calls');
+    for (const order of ['a', 'b']) await day.calls('lab', 'ledger_lookup', { order });
+    const promoted = () => day.gateway.tryCli('promote', 'ledger').then(result => result.code === 0);
+    await until('promoted to limited', promoted, 30_000);
+    await until('the second stage holds', async () => (await day.lists('reader')).length === 1);
+    equal('support waits', await day.lists('support'), []);
+    await until('promoted to general', promoted, 30_000);
+    await until('open to all', async () => (await day.lists('support')).length === 2);
+  },
+
+  async 'a bundle of the team says it in its own words'(day) {
+    const rewrite = [{ name: 'lookup', alias: 'find-order', description: 'Finds an order of a customer by its number.' }];
+    await day.gateway.apply([
+      document('ToolBundle', 'desk', { tools: [{ server: 'ledger', allow: ['lookup'], rewrite }], members: { teams: ['support-team'] } }),
+    ]);
+    const url = day.gateway.url('/bundles/desk/mcp');
+    for (const era of eras) {
+      const connected = await until('the bundle is there', () => connect(era, url, day.secrets.support));
+      const { tools } = await connected.client.listTools();
+      equal('the words', tools.map(tool => [tool.name, tool.description]), [['find-order', rewrite[0].description]]);
+      const result = await connected.client.callTool({ name: 'find-order', arguments: { order: 'o5' } });
+      equal('a call', result.content[0].text, 'order o5');
+      await connected.client.close();
+      const refused = await connect(era, url, day.secrets.reader).catch(error => error);
+      equal('nobody else has it', refused instanceof Error, true);
+    }
+  },
+
+  async 'a call that a person approves goes through once'(day) {
+    const server = crm()(day);
+    server.spec.tools.overrides = [{ name: 'refund', approval: 'per-call' }];
+    await day.gateway.apply([server]);
+    await until('calls are held', async () => (await day.calls('support', 'ledger_refund', { order: 'warm', amount: 1 })) === 'approval_required');
+    for (const era of eras) {
+      const { client } = await connect(era, day.gateway.url(), day.secrets.support);
+      const call = async (order = `o-${era}`) => {
+        const result = await client.callTool({ name: 'ledger_refund', arguments: { order, amount: 7 } });
+        return result.isError ? result._meta['portcullis/decision'] : result.content[0].text;
+      };
+      const held = await call();
+      equal('held', held.reason, 'approval_required');
+      const page = await fetch(held.approvalUrl);
+      holds('its page', `${page.status} ${await page.text()}`, '200', 'ledger', 'refund');
+      const id = held.approvalUrl.split('/').at(-1);
+      equal('asked again it is the same', (await call()).approvalUrl, held.approvalUrl);
+      await day.gateway.cli('approve', id, '--message', 'checked');
+      equal('once', await call(), `refunded 7 of o-${era}`);
+      equal('not twice', (await call()).reason, 'approval_required');
+      const other = await call(`other-${era}`);
+      await day.gateway.cli('deny', other.approvalUrl.split('/').at(-1));
+      equal('a denied one says so', (await call(`other-${era}`)).reason, 'approval_denied');
+      await client.close();
+    }
+  },
+
   async 'every call left a record with its reason'(day) {
     const records = (await day.gateway.cli('audit', 'query', '--limit', '1000', '-o', 'json')).trim();
     const reasons = new Set([...records.matchAll(/"reason":\s*"([a-z_]+)"/g)].map(found => found[1]));
-    for (const reason of ['tool_not_approved', 'tool_not_granted', 'policy_denied', 'tool_quarantined']) {
+    for (const reason of ['tool_not_approved', 'tool_not_granted', 'policy_denied', 'tool_quarantined', 'approval_required', 'approval_denied']) {
       equal(`${reason} among ${[...reasons]}`, reasons.has(reason), true);
     }
     holds('the shadow', records, /"shadow":\s*\[\s*"large-refunds"/);
