@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis_mcp::respond::{self, Answer};
-use portcullis_mcp::{Edit, EditError, HeaderParam, Method, edit, headers, object};
+use portcullis_mcp::{Edit, EditError, Method, edit, headers, object};
 use portcullis_policy::resource::AuditMode;
 use portcullis_policy::{Denial, Permit, Reason, Server, Target, live};
 use serde_json::value::RawValue;
@@ -21,7 +21,7 @@ use super::standing::{Arguments, Claim, Standing};
 use super::tokens;
 use super::{Answered, MAX_IN_FLIGHT, Pipeline};
 use crate::ledger::Outcome;
-use crate::upstream::{Call, Caller, ExchangeBody};
+use crate::upstream::{Call, Caller, ExchangeBody, mirrored_in};
 
 /// What a caller's transport adds to a request.
 #[derive(Debug, Default)]
@@ -179,13 +179,9 @@ impl Pipeline {
         if let Some(headers) = headers
             && !header_params.is_empty()
         {
-            let mirrored: Vec<HeaderParam> = header_params
-                .iter()
-                .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
-                .collect();
-            headers::check_params(headers, &mirrored, request.arguments()).map_err(|fault| {
-                Stop::Malformed(respond::header_mismatch(client.era, Some(&request.id), &fault))
-            })?;
+            headers::check_params(headers, &mirrored_in(header_params), request.arguments()).map_err(
+                |fault| Stop::Malformed(respond::header_mismatch(client.era, Some(&request.id), &fault)),
+            )?;
         }
         self.rewrite(admitted, permit, request, upstream_name.map(|name| &**name))
     }
@@ -229,7 +225,7 @@ impl Pipeline {
         request: &Request,
         token: &str,
     ) -> Result<String, Stop> {
-        let scope = self.state_scope(admitted, permit, request);
+        let scope = tokens::StateScope::of(self, admitted, permit.server(), request);
         let secrets = self.secrets().load();
         let inner = tokens::open_state(&secrets.sealer, scope, token);
         inner.map(|inner| object::quoted(&inner)).ok_or_else(|| {
@@ -239,22 +235,6 @@ impl Pipeline {
                 true,
             ))
         })
-    }
-
-    /// What a state is bound to that a caller brings back.
-    pub(super) fn state_scope<'a>(
-        &self,
-        admitted: &Admitted,
-        permit: &Permit,
-        request: &'a Request,
-    ) -> tokens::StateScope<'a> {
-        tokens::StateScope {
-            principal: admitted.principal.key_uid,
-            server: permit.server().uid(),
-            method: request.method.as_str(),
-            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
-            now_unix_ms: self.clock().unix_ms(),
-        }
     }
 
     /// Records that a stream was opened which no single upstream call stands behind.

@@ -203,7 +203,8 @@ impl Course {
         };
         let sealed = object::string(state).and_then(|inner| {
             let secrets = self.pipeline.secrets().load();
-            tokens::seal_state(&secrets.sealer, self.state_scope(), &inner).ok()
+            let scope = StateScope::of(&self.pipeline, &self.admitted, &self.server, &self.request);
+            tokens::seal_state(&secrets.sealer, scope, &inner).ok()
         });
         let edited = sealed.and_then(|token| {
             edit_object(result.get(), &[("requestState", Edit::Set(&object::quoted(&token)))]).ok()
@@ -278,16 +279,6 @@ impl Course {
         match self.audit {
             AuditMode::BestEffort => answer,
             AuditMode::Required => respond::record_failed(&self.request.id),
-        }
-    }
-
-    pub(super) fn state_scope(&self) -> StateScope<'_> {
-        StateScope {
-            principal: self.admitted.principal.key_uid,
-            server: self.server.uid(),
-            method: self.request.method.as_str(),
-            name: self.request.name.as_deref().or(self.request.uri.as_deref()).unwrap_or_default(),
-            now_unix_ms: self.pipeline.clock().unix_ms(),
         }
     }
 }

@@ -223,7 +223,7 @@ impl Pipeline {
     }
 
     fn seal_link(&self, of: HeldRequest<'_>, permit: &Permit, link: &Link) -> Option<String> {
-        let scope = self.state_scope(of.admitted, permit, of.request);
+        let scope = tokens::StateScope::of(self, of.admitted, permit.server(), of.request);
         let inner = serde_json::to_string(link).ok()?;
         tokens::seal_held(&self.secrets().load().sealer, scope, &inner).ok()
     }
@@ -231,7 +231,7 @@ impl Pipeline {
     /// The state of a held call that a request brings back; none for one of its server's.
     pub(super) fn own_state(&self, admitted: &Admitted, permit: &Permit, request: &Request) -> Option<Link> {
         let token = request.request_state.as_deref().filter(|_| request.method == Method::ToolsCall)?;
-        let scope = self.state_scope(admitted, permit, request);
+        let scope = tokens::StateScope::of(self, admitted, permit.server(), request);
         let inner = tokens::open_held(&self.secrets().load().sealer, scope, token)?;
         serde_json::from_str(&inner).ok()
     }

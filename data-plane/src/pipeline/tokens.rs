@@ -3,11 +3,14 @@
 //! State of multi round-trip requests, ids of server requests, cursors. All of it is hostile input when it returns
 //! (2026-07-28, multi round-trip requests): only what opens for this principal and purpose, in time, is believed.
 
+use portcullis_policy::Server;
 use portcullis_policy::resource::Uid;
 use portcullis_seal::{Sealer, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::Pipeline;
+use super::context::{Admitted, Request};
 use crate::upstream::UpstreamSessionRef;
 
 const REQUEST_STATE: &str = "request-state";
@@ -43,6 +46,24 @@ pub(crate) struct StateScope<'a> {
     pub(crate) method: &'a str,
     pub(crate) name: &'a str,
     pub(crate) now_unix_ms: u64,
+}
+
+impl<'a> StateScope<'a> {
+    /// Of what this caller asks of this server, now.
+    pub(super) fn of(
+        pipeline: &Pipeline,
+        admitted: &Admitted,
+        server: &Server,
+        request: &'a Request,
+    ) -> Self {
+        Self {
+            principal: admitted.principal.key_uid,
+            server: server.uid(),
+            method: request.method.as_str(),
+            name: request.name.as_deref().or(request.uri.as_deref()).unwrap_or_default(),
+            now_unix_ms: pipeline.clock().unix_ms(),
+        }
+    }
 }
 
 /// Seals the `requestState` of an upstream.

@@ -67,18 +67,21 @@ impl Mirrored {
     /// Of what was permitted.
     pub(super) fn of(target: &Target) -> Self {
         match target {
-            Target::Tool(tool) => Self {
-                name: Some(Arc::clone(&tool.name)),
-                arguments: tool
-                    .header_params
-                    .iter()
-                    .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
-                    .collect(),
-            },
+            Target::Tool(tool) => {
+                Self { name: Some(Arc::clone(&tool.name)), arguments: mirrored_in(&tool.header_params) }
+            }
             Target::Prompt(prompt) => Self { name: Some(Arc::clone(&prompt.name)), arguments: Vec::new() },
             Target::Resource { .. } | Target::Server => Self::default(),
         }
     }
+}
+
+/// The arguments that headers repeat, in the words of the protocol.
+pub(crate) fn mirrored_in(params: &[portcullis_policy::HeaderParam]) -> Vec<HeaderParam> {
+    params
+        .iter()
+        .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
+        .collect()
 }
 
 /// A client's answer to a request that a legacy server sent.

@@ -35,6 +35,7 @@ pub use error::UpstreamError;
 pub use stats::UpstreamStats;
 
 pub(crate) use backoff::{Backoff, spread};
+pub(crate) use call::mirrored_in;
 pub(crate) use inquiry::{List, Offer, Visit};
 
 use self::call::Mirrored;

@@ -1,6 +1,7 @@
 //! What comes out when many calls are decided again: counts, and those whose outcome changes by key, tool and reason.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -20,32 +21,80 @@ pub struct Replay {
     before: Arc<Snapshot>,
     after: Arc<Snapshot>,
     outcome: Replayed,
-    groups: HashMap<Group, ChangedCalls>,
+    changed: Groups<Option<Reason>, Option<Rule>>,
     /// Whether both say the same where they ask for what no record keeps.
     same_rules: bool,
-    undecided: HashMap<UndecidedGroup, UndecidableCalls>,
+    undecided: Groups<Undecided, ()>,
 }
 
+/// In what calls are alike; `how` is what becomes of them.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct UndecidedGroup {
+struct Group<H> {
     key: Uid,
     kind: RecordedKind,
     server: Option<String>,
     name: String,
     was: Option<Reason>,
-    undecided: Undecided,
+    how: H,
     already: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Group {
-    key: Uid,
-    kind: RecordedKind,
-    server: Option<String>,
-    name: String,
-    was: Option<Reason>,
-    would_be: Option<Reason>,
-    already: bool,
+/// How many calls of a group there are, and when they were; `more` is what its first call told beside.
+#[derive(Debug)]
+struct Calls<M> {
+    key: String,
+    more: M,
+    calls: u64,
+    first_unix_ms: u64,
+    last_unix_ms: u64,
+}
+
+/// Calls by group, within a bound.
+#[derive(Debug)]
+struct Groups<H, M> {
+    by: HashMap<Group<H>, Calls<M>>,
+    left_out: u64,
+}
+
+impl<H: Eq + Hash, M> Groups<H, M> {
+    fn new() -> Self {
+        Self { by: HashMap::new(), left_out: 0 }
+    }
+
+    fn take(&mut self, call: &RecordedCall, was: Option<Reason>, how: H, already: bool, more: M) {
+        let (server, name) = (call.server.clone(), call.name.clone());
+        let group = Group { key: call.key_uid, kind: call.kind, server, name, was, how, already };
+        if let Some(calls) = self.by.get_mut(&group) {
+            calls.calls += 1;
+            calls.first_unix_ms = calls.first_unix_ms.min(call.unix_ms);
+            calls.last_unix_ms = calls.last_unix_ms.max(call.unix_ms);
+        } else if self.by.len() < MAX_GROUPS {
+            let (first_unix_ms, last_unix_ms) = (call.unix_ms, call.unix_ms);
+            let calls = Calls { key: call.key.clone(), more, calls: 1, first_unix_ms, last_unix_ms };
+            self.by.insert(group, calls);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// The `most` largest groups, equals in the order of `place`, and how many calls are in none of them.
+    fn finish<P: Ord>(
+        self,
+        most: usize,
+        place: impl Fn(&H) -> P,
+    ) -> (impl Iterator<Item = (Group<H>, Calls<M>)>, u64) {
+        let mut all: Vec<(Group<H>, Calls<M>)> = self.by.into_iter().collect();
+        let order = |group: &Group<H>, calls: &Calls<M>| {
+            let (server, name) = (group.server.clone(), group.name.clone());
+            (calls.key.clone(), group.kind, server, name, group.was, place(&group.how))
+        };
+        all.sort_by(|(a, of_a), (b, of_b)| {
+            of_b.calls.cmp(&of_a.calls).then_with(|| order(a, of_a).cmp(&order(b, of_b)))
+        });
+        let left_out = self.left_out + all.iter().skip(most).map(|(_, calls)| calls.calls).sum::<u64>();
+        all.truncate(most);
+        (all.into_iter(), left_out)
+    }
 }
 
 /// What many calls come to.
@@ -145,9 +194,9 @@ impl Replay {
             before,
             after,
             outcome: Replayed::default(),
-            groups: HashMap::new(),
+            changed: Groups::new(),
             same_rules,
-            undecided: HashMap::new(),
+            undecided: Groups::new(),
         }
     }
 
@@ -171,37 +220,7 @@ impl Replay {
             Again::Undecidable(_) => false,
         };
         self.outcome.already += u64::from(already);
-        let group = Group {
-            key: call.key_uid,
-            kind: call.kind,
-            server: call.server.clone(),
-            name: call.name.clone(),
-            was,
-            would_be,
-            already,
-        };
-        if let Some(calls) = self.groups.get_mut(&group) {
-            calls.calls += 1;
-            calls.first_unix_ms = calls.first_unix_ms.min(call.unix_ms);
-            calls.last_unix_ms = calls.last_unix_ms.max(call.unix_ms);
-        } else if self.groups.len() < MAX_GROUPS {
-            let calls = ChangedCalls {
-                key: call.key.clone(),
-                kind: call.kind,
-                server: call.server.clone(),
-                name: call.name.clone(),
-                was,
-                would_be,
-                rule,
-                already,
-                calls: 1,
-                first_unix_ms: call.unix_ms,
-                last_unix_ms: call.unix_ms,
-            };
-            self.groups.insert(group, calls);
-        } else {
-            self.outcome.more_calls += 1;
-        }
+        self.changed.take(call, was, would_be, already, rule);
     }
 
     fn undecidable(&mut self, call: &RecordedCall, was: Option<Reason>, undecided: Undecided) {
@@ -209,56 +228,47 @@ impl Replay {
         let already = self.same_rules
             && matches!(self.before.decide_again(call), Again::Undecidable(before) if before == undecided);
         self.outcome.undecidable_already += u64::from(already);
-        let group = UndecidedGroup {
-            key: call.key_uid,
-            kind: call.kind,
-            server: call.server.clone(),
-            name: call.name.clone(),
-            was,
-            undecided,
-            already,
-        };
-        if let Some(calls) = self.undecided.get_mut(&group) {
-            calls.calls += 1;
-            calls.first_unix_ms = calls.first_unix_ms.min(call.unix_ms);
-            calls.last_unix_ms = calls.last_unix_ms.max(call.unix_ms);
-        } else if self.undecided.len() < MAX_GROUPS {
-            let calls = UndecidableCalls {
-                key: call.key.clone(),
-                kind: call.kind,
-                server: call.server.clone(),
-                name: call.name.clone(),
-                was,
-                rule: group.undecided.rule.clone(),
-                why: group.undecided.why.clone(),
-                already,
-                calls: 1,
-                first_unix_ms: call.unix_ms,
-                last_unix_ms: call.unix_ms,
-            };
-            self.undecided.insert(group, calls);
-        } else {
-            self.outcome.more_undecidable += 1;
-        }
+        self.undecided.take(call, was, undecided, already, ());
     }
 
     /// What came out, with at most so many groups of each kind.
     #[must_use]
     pub fn finish(self, most: usize) -> Replayed {
-        let Self { mut outcome, groups, undecided, .. } = self;
-        let mut open: Vec<UndecidableCalls> = undecided.into_values().collect();
-        let of = |a: &UndecidableCalls| (a.key.clone(), a.kind, a.server.clone(), a.name.clone(), a.was);
-        open.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| of(a).cmp(&of(b))));
-        outcome.more_undecidable += open.iter().skip(most).map(|item| item.calls).sum::<u64>();
-        open.truncate(most);
-        outcome.undecided = open;
-        let mut items: Vec<ChangedCalls> = groups.into_values().collect();
-        let place =
-            |a: &ChangedCalls| (a.key.clone(), a.kind, a.server.clone(), a.name.clone(), a.was, a.would_be);
-        items.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| place(a).cmp(&place(b))));
-        outcome.more_calls += items.iter().skip(most).map(|item| item.calls).sum::<u64>();
-        items.truncate(most);
-        outcome.items = items;
+        let Self { mut outcome, changed, undecided, .. } = self;
+        let (items, more) = changed.finish(most, |would_be| *would_be);
+        outcome.more_calls = more;
+        outcome.items = items
+            .map(|(group, calls)| ChangedCalls {
+                key: calls.key,
+                kind: group.kind,
+                server: group.server,
+                name: group.name,
+                was: group.was,
+                would_be: group.how,
+                rule: calls.more,
+                already: group.already,
+                calls: calls.calls,
+                first_unix_ms: calls.first_unix_ms,
+                last_unix_ms: calls.last_unix_ms,
+            })
+            .collect();
+        let (open, more) = undecided.finish(most, |undecided| undecided.why.clone());
+        outcome.more_undecidable = more;
+        outcome.undecided = open
+            .map(|(group, calls)| UndecidableCalls {
+                key: calls.key,
+                kind: group.kind,
+                server: group.server,
+                name: group.name,
+                was: group.was,
+                rule: group.how.rule,
+                why: group.how.why,
+                already: group.already,
+                calls: calls.calls,
+                first_unix_ms: calls.first_unix_ms,
+                last_unix_ms: calls.last_unix_ms,
+            })
+            .collect();
         outcome
     }
 }
