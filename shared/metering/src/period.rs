@@ -75,7 +75,7 @@ impl Length {
     pub fn around(self, at: Utc, fiscal: FiscalMonth) -> (Utc, Utc) {
         let even = |span: u64, offset: u64| {
             let start = (at.0 + offset) / span * span;
-            (Utc(start.saturating_sub(offset)), Utc(start - offset.min(start) + span))
+            (Utc(start.saturating_sub(offset)), Utc(start + span - offset))
         };
         match self {
             Self::Minute => even(MINUTE, 0),

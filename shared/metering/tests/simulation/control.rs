@@ -55,6 +55,8 @@ impl Control {
                 self.ends.insert((*account, *epoch), *end);
             }
             self.accounts.apply(event).unwrap();
+        }
+        if !events.is_empty() {
             self.accounts.check().unwrap();
         }
         self.unsynced.extend(events.iter().cloned());
