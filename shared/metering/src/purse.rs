@@ -166,6 +166,13 @@ impl Purse {
             if amount == 0 {
                 continue;
             }
+            if failed.is_some() {
+                // All that lack something are asked for at once, not one after the other.
+                if !pocket.could_pay(amount, now) {
+                    self.miss(pocket, amount);
+                }
+                continue;
+            }
             if let Some(taken) = pocket.take(amount, now) {
                 *tag = taken.tag;
                 if taken.low {
@@ -176,10 +183,7 @@ impl Purse {
             }
             match self.without_lease(pocket, amount, now) {
                 Ok(debt) => *tag = debt,
-                Err(denied) => {
-                    failed = Some(denied);
-                    break;
-                }
+                Err(denied) => failed = Some(denied),
             }
         }
         match failed {
@@ -191,12 +195,17 @@ impl Purse {
         }
     }
 
-    /// What a pocket that cannot pay does about it.
-    #[cold]
-    fn without_lease(&self, pocket: &Arc<Pocket>, amount: u64, now: Mono) -> Result<pocket::Tag, Denied> {
+    /// Notes what a pocket could not pay.
+    fn miss(&self, pocket: &Arc<Pocket>, amount: u64) {
         pocket.unmet.fetch_add(amount, Ordering::AcqRel);
         pocket.need.fetch_max(amount, Ordering::AcqRel);
         self.flag(pocket);
+    }
+
+    /// What a pocket that cannot pay does about it.
+    #[cold]
+    fn without_lease(&self, pocket: &Arc<Pocket>, amount: u64, now: Mono) -> Result<pocket::Tag, Denied> {
+        self.miss(pocket, amount);
         let denied = |why, retry_after| Denied { account: pocket.id, why, retry_after };
         let mut slow = pocket.slow();
         if let Some(refills_at) = slow.exhausted(amount, now, &self.settings) {

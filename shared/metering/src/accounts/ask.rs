@@ -43,7 +43,7 @@ impl Accounts {
                 at: now,
             });
         }
-        for past in account.past.iter().filter(|past| past.epoch < ask.oldest) {
+        for past in account.books().filter(|past| past.epoch < ask.oldest) {
             if let Some(line) = past.lines.get(&ask.holder) {
                 let used = Used { returned: line.used.returned.saturating_add(line.open()), ..line.used };
                 let (account, holder) = (ask.account, ask.holder);

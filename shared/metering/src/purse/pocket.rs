@@ -87,6 +87,12 @@ impl Pocket {
         }
     }
 
+    /// Whether units could be taken, a moment ago.
+    pub(super) fn could_pay(&self, amount: u64, now: Mono) -> bool {
+        let word = self.word.load(Relaxed);
+        now.0 < self.usable_until.load(Acquire) && tag_of(word) != 0 && word & FREE >= amount
+    }
+
     /// Settles what was taken: `cost` is spent, the rest is free again.
     pub(super) fn settle(&self, tag: Tag, taken: u64, cost: u64) {
         let (cost, rest) = (cost.min(taken), taken.saturating_sub(cost));

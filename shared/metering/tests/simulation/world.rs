@@ -94,7 +94,7 @@ impl Plan {
             1..=4 => chance.within(8, 20),
             _ => chance.within(1, 8),
         };
-        let busy_ms = chance.within(30_000, 80_000);
+        let busy_ms = if planes > 7 { chance.within(20_000, 45_000) } else { chance.within(25_000, 80_000) };
         let per_plane = (1_000_000 / busy_ms / planes).max(1);
         let limit = |chance: &mut Chance, most: u64| {
             10_u64.pow(chance.within(1, 5) as u32).min(most) * chance.within(1, 30)
@@ -120,7 +120,7 @@ impl Plan {
             operators: chance.hits(300),
             accounts,
             routes: vec![vec![0, 1, 2, 4], vec![0, 1, 3, 5], vec![0, 3]],
-            beat_ms: if planes > 7 { 1_000 } else { 250 },
+            beat_ms: if planes > 7 { 1_500 } else { 500 },
             until_denied: false,
         }
     }
@@ -132,6 +132,7 @@ impl World {
         let settings = Settings {
             beat: std::time::Duration::from_millis(plan.beat_ms),
             outage_after: std::time::Duration::from_millis(4 * plan.beat_ms),
+            idle: std::time::Duration::from_secs(3),
             ..Settings::default()
         };
         let planes = (0..plan.planes).map(|number| Plane::new(number, &mut chance)).collect();
@@ -172,7 +173,7 @@ impl World {
             if !self.calm && at >= self.plan.busy_ms {
                 self.quiet_down();
             }
-            if at >= self.plan.busy_ms + 28_000 || (self.plan.until_denied && self.denied > 0) {
+            if at >= self.plan.busy_ms + 24_000 || (self.plan.until_denied && self.denied > 0) {
                 break;
             }
             self.now_ms = at;
