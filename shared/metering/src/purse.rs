@@ -5,6 +5,8 @@
 //! came back. Time is monotonic; how long units of a period may be spent is said by the control plane as a span, and counted from before
 //! the question was sent.
 
+mod debt;
+mod lot;
 mod pocket;
 mod record;
 mod reservation;
@@ -26,7 +28,7 @@ use crate::terms::OnOutage;
 use crate::time::Mono;
 use pocket::Pocket;
 use reservation::MAX_ACCOUNTS;
-use slow::Slow;
+use slow::{Round, Slow};
 
 const SHARDS: usize = 16;
 
@@ -112,6 +114,7 @@ pub struct Purse {
     shards: [Mutex<BTreeMap<AccountId, Arc<Pocket>>>; SHARDS],
     accounts: AtomicUsize,
     flagged: Mutex<Vec<Arc<Pocket>>>,
+    /// Numbers asks and chunks.
     seq: AtomicU64,
     /// Since when asks go unanswered: [`Mono::NEVER`] while they are answered, 0 when the connection is known to be cut.
     unanswered: AtomicU64,
@@ -257,7 +260,7 @@ impl Purse {
         let mut work = Work::default();
         if answer.holder == self.holder
             && let Some(pocket) = self.find(answer.account)
-            && pocket.slow().receive(&pocket, answer, now, &mut work)
+            && pocket.slow().receive(&pocket, answer, self.round(now, false), &mut work)
         {
             self.answered();
             if pocket.need.load(Ordering::Acquire) > 0 {
@@ -298,7 +301,9 @@ impl Purse {
         let mut records = vec![Record::Life { plane: self.holder.plane, life: self.holder.life }];
         for shard in &self.shards {
             let shard = lock(shard);
-            records.extend(shard.values().flat_map(|pocket| pocket.slow().records(pocket)));
+            records.extend(
+                shard.values().flat_map(|pocket| pocket.slow().records(pocket, self.round(Mono(0), false))),
+            );
         }
         records
     }
@@ -321,13 +326,16 @@ impl Purse {
         self.accounts.load(Ordering::Acquire)
     }
 
+    const fn round(&self, now: Mono, beat: bool) -> Round<'_> {
+        Round { now, beat, holder: self.holder, seq: &self.seq, settings: &self.settings }
+    }
+
     fn answered(&self) {
         self.unanswered.store(Mono::NEVER.0, Ordering::Release);
     }
 
     fn tend(&self, pocket: &Arc<Pocket>, now: Mono, beat: bool, work: &mut Work) {
-        let mut seq = || self.seq.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        pocket.slow().tend(pocket, now, beat, self.holder, &mut seq, &self.settings, work);
+        pocket.slow().tend(pocket, self.round(now, beat), work);
         if !work.asks.is_empty() {
             let (never, now) = (Mono::NEVER.0, now.0.max(1));
             let _ = self.unanswered.compare_exchange(never, now, Ordering::AcqRel, Ordering::Acquire);

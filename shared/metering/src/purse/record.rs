@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::id::{AccountId, Epoch, Holder};
 use crate::message::{Over, OverDebt, OverLine};
 
-/// One record of the ledger. Records belong to the [`Record::Life`] before them; of several about one thing, the last counts.
+/// One record of the ledger. Records belong to the [`Record::Life`] before them; of several chunks of one account and epoch, the one
+/// with the highest number counts, in whatever order they reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "record")]
 pub enum Record {
@@ -35,6 +36,8 @@ pub enum Record {
         account: AccountId,
         /// Which epoch.
         epoch: Epoch,
+        /// Grows with every chunk of this life.
+        number: u64,
         /// What this life has certainly spent.
         spent: u64,
         /// What it can have spent at most until the next chunk is opened.
@@ -87,13 +90,15 @@ pub fn recover(plane: Uuid, records: impl IntoIterator<Item = Record>) -> Result
                 lives.remove(&life);
             }
             Record::Lease { .. } => {}
-            Record::Chunk { account, epoch, spent, ceiling } => {
+            Record::Chunk { account, epoch, number, spent, ceiling } => {
                 let life = lives.get_mut(&holder.life).ok_or(Disordered { life: holder.life })?;
-                life.lines.insert((account, epoch), (spent, ceiling));
+                let known = life.lines.entry((account, epoch)).or_default();
+                *known = (number, spent, ceiling).max(*known);
             }
             Record::Debt { account, debt } => {
                 let life = lives.get_mut(&holder.life).ok_or(Disordered { life: holder.life })?;
-                life.debts.insert(account, debt);
+                let known = life.debts.entry(account).or_default();
+                *known = debt.max(*known);
             }
         }
     }
@@ -124,13 +129,13 @@ pub struct Disordered {
 
 #[derive(Default)]
 struct Life {
-    lines: BTreeMap<(AccountId, Epoch), (u64, u64)>,
+    lines: BTreeMap<(AccountId, Epoch), (u64, u64, u64)>,
     debts: BTreeMap<AccountId, u64>,
 }
 
 impl Life {
     fn over(self, holder: Holder) -> Over {
-        let line = |((account, epoch), (spent, ceiling))| OverLine { account, epoch, spent, ceiling };
+        let line = |((account, epoch), (_, spent, ceiling))| OverLine { account, epoch, spent, ceiling };
         let debt = |(account, debt)| OverDebt { account, debt };
         Over {
             holder,

@@ -393,14 +393,14 @@ fn a_crash_writes_off_the_open_chunk_and_nothing_else() {
 fn a_ledger_tells_of_every_life_that_was_not_settled() {
     let plane = Uuid::from_u128(5);
     let account = calls(1).account;
-    let chunk = |spent, ceiling| Record::Chunk { account, epoch: Epoch(3), spent, ceiling };
+    let chunk = |number, spent, ceiling| Record::Chunk { account, epoch: Epoch(3), number, spent, ceiling };
     let life = |life| Record::Life { plane, life };
     let records = [
         life(1),
-        chunk(0, 5),
+        chunk(1, 0, 5),
         life(2),
-        chunk(0, 7),
-        chunk(3, 9),
+        chunk(2, 3, 9),
+        chunk(1, 0, 17),
         Record::Debt { account, debt: 4 },
         life(3),
         Record::Settled { life: 1 },
@@ -412,7 +412,7 @@ fn a_ledger_tells_of_every_life_that_was_not_settled() {
     assert_eq!(told, [(2, 1, 1), (3, 0, 0)]);
     assert_eq!((recovery.over[0].lines[0].spent, recovery.over[0].lines[0].ceiling), (3, 9));
     assert_eq!(recover(plane, []).unwrap().holder, Holder { plane, life: 1 });
-    assert_eq!(recover(plane, [chunk(0, 1)]), Err(Disordered { life: 0 }));
+    assert_eq!(recover(plane, [chunk(1, 0, 1)]), Err(Disordered { life: 0 }));
     assert_eq!(recover(plane, [life(2), life(2)]), Err(Disordered { life: 2 }));
     for record in records {
         let written = serde_json::to_string(&record).unwrap();

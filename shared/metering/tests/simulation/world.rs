@@ -219,16 +219,14 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Call { plane, life } if self.alive(plane, life) => {
-                if !self.calm {
-                    let pause = 2_000 / self.plan.rates[plane].max(1);
-                    let pause = self.chance.within(0, pause.max(1) + 1);
-                    self.after(pause, Step::Call { plane, life });
-                    let route = self.chance.within(0, self.plan.routes.len() as u64) as usize;
-                    let price = Price { calls: 1, micro_usd: self.chance.within(0, 500) };
-                    let until_ms = self.now_ms + MAY_WAIT_MS;
-                    self.call(plane, Waiting { route, price, until_ms });
-                }
+            Step::Call { plane, life } if self.alive(plane, life) && !self.calm => {
+                let pause = 2_000 / self.plan.rates[plane].max(1);
+                let pause = self.chance.within(0, pause.max(1) + 1);
+                self.after(pause, Step::Call { plane, life });
+                let route = self.chance.within(0, self.plan.routes.len() as u64) as usize;
+                let price = Price { calls: 1, micro_usd: self.chance.within(0, 500) };
+                let until_ms = self.now_ms + MAY_WAIT_MS;
+                self.call(plane, Waiting { route, price, until_ms });
             }
             Step::Again { plane, life } if self.alive(plane, life) => self.again(plane),
             Step::Finish { plane, life, call } if self.alive(plane, life) => self.finish(plane, call),
@@ -273,11 +271,9 @@ impl World {
             Step::ToPlane { plane, message } if self.planes[plane].up => self.arrived(plane, &message),
             Step::Trouble => self.trouble(),
             Step::StartPlane { plane } => self.start_plane(plane),
-            Step::StartControl => {
-                if !self.control.up {
-                    let skew = skew(&mut self.chance);
-                    self.control.restart(skew);
-                }
+            Step::StartControl if !self.control.up => {
+                let skew = skew(&mut self.chance);
+                self.control.restart(skew);
             }
             Step::Heal { plane } => self.planes[plane].cut_off = false,
             _ => {}
