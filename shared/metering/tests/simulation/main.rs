@@ -13,14 +13,17 @@
 
 mod chance;
 mod control;
+mod plan;
 mod plane;
+mod trouble;
 mod truth;
 mod world;
 
 use portcullis_metering::{Length, Level, Unit};
 
 use chance::Chance;
-use world::{Plan, World, account};
+use plan::{Plan, account};
+use world::World;
 
 fn run(seed: u64) -> World {
     let plan = Plan::drawn(&mut Chance::new(seed ^ 0xa5a5_a5a5));

@@ -1,48 +1,25 @@
 //! The world: one queue of things that happen, in the order of a simulated time, all of it drawn from one seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use portcullis_metering::accounts::Command;
 use portcullis_metering::purse::{Charge, Price, Settings, Tab, Why, Work};
-use portcullis_metering::{AccountId, FiscalMonth, Length, Level, OnOutage, Override, PerMille, Terms, Unit};
+use portcullis_metering::{AccountId, FiscalMonth, OnOutage, PerMille, Terms, Unit};
 use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::control::{Control, ToControl, ToPlane};
+use crate::plan::Plan;
 use crate::plane::{Call, Plane, Waiting};
 use crate::truth::Truth;
 
 /// How long a call may wait for a lease.
 const MAY_WAIT_MS: u64 = 50;
 
-/// What kind of world it is.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) planes: u64,
-    /// For how long calls come.
-    pub(crate) busy_ms: u64,
-    /// Calls per second of each plane.
-    pub(crate) rates: Vec<u64>,
-    /// Things that go wrong, for each second and thousand.
-    pub(crate) crashes: u64,
-    pub(crate) partitions: u64,
-    /// Messages that are lost, or come twice, in a thousand.
-    pub(crate) lost: u64,
-    pub(crate) repeated: u64,
-    pub(crate) late: u64,
-    pub(crate) operators: bool,
-    pub(crate) accounts: Vec<(AccountId, u64)>,
-    /// Sets of accounts that calls debit.
-    pub(crate) routes: Vec<Vec<usize>>,
-    pub(crate) beat_ms: u64,
-    /// End as soon as a call is denied.
-    pub(crate) until_denied: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Call { plane: usize, life: u32 },
     Again { plane: usize, life: u32 },
     Finish { plane: usize, life: u32, call: u64 },
@@ -62,68 +39,24 @@ enum Step {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now_ms: u64,
-    plan: Plan,
+    pub(crate) plan: Plan,
     settings: Settings,
-    chance: Chance,
+    pub(crate) chance: Chance,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     steps: BTreeMap<u64, Step>,
     next_step: u64,
     next_call: u64,
     pub(crate) control: Control,
-    planes: Vec<Plane>,
+    pub(crate) planes: Vec<Plane>,
     tabs: BTreeMap<(usize, u32, usize), Arc<Tab>>,
     pub(crate) truth: Truth,
-    calm: bool,
+    pub(crate) calm: bool,
     /// A digest of all that happened.
     pub(crate) trace: u64,
     pub(crate) steps_done: u64,
     pub(crate) paid: u64,
     pub(crate) denied: u64,
     pub(crate) waited: u64,
-}
-
-pub(crate) fn account(level: Level, owner: u128, unit: Unit, length: Length, rolling: bool) -> AccountId {
-    AccountId { level, owner: Uuid::from_u128(owner), unit, length, rolling }
-}
-
-impl Plan {
-    /// Anything that a seed may bring.
-    pub(crate) fn drawn(chance: &mut Chance) -> Self {
-        let planes = match chance.within(0, 20) {
-            0 => chance.within(20, 101),
-            1..=4 => chance.within(8, 20),
-            _ => chance.within(1, 8),
-        };
-        let busy_ms = if planes > 7 { chance.within(20_000, 45_000) } else { chance.within(25_000, 80_000) };
-        let per_plane = (1_000_000 / busy_ms / planes).max(1);
-        let limit = |chance: &mut Chance, most: u64| {
-            10_u64.pow(chance.within(1, 5) as u32).min(most) * chance.within(1, 30)
-        };
-        let rolling = chance.hits(300);
-        let accounts = vec![
-            (account(Level::Customer, 1, Unit::Calls, Length::Minute, false), limit(chance, 1_000)),
-            (account(Level::Team, 2, Unit::MicroUsd, Length::Minute, false), limit(chance, 1_000) * 200),
-            (account(Level::Key, 3, Unit::Calls, Length::Hour, rolling), limit(chance, 10_000)),
-            (account(Level::Key, 4, Unit::MicroUsd, Length::Minute, true), limit(chance, 100) * 200),
-            (account(Level::Server, 5, Unit::Calls, Length::Minute, rolling), limit(chance, 10_000)),
-            (account(Level::Tool, 6, Unit::Calls, Length::Minute, false), limit(chance, 100)),
-        ];
-        Self {
-            planes,
-            busy_ms,
-            rates: (0..planes).map(|_| chance.within(1, per_plane * 2 + 1)).collect(),
-            crashes: if chance.hits(700) { chance.within(0, 300) } else { 0 },
-            partitions: if chance.hits(700) { chance.within(0, 300) } else { 0 },
-            lost: if chance.hits(600) { chance.within(0, 300) } else { 0 },
-            repeated: if chance.hits(600) { chance.within(0, 300) } else { 0 },
-            late: if chance.hits(600) { chance.within(0, 100) } else { 0 },
-            operators: chance.hits(300),
-            accounts,
-            routes: vec![vec![0, 1, 2, 4], vec![0, 1, 3, 5], vec![0, 3]],
-            beat_ms: if planes > 7 { 1_500 } else { 500 },
-            until_denied: false,
-        }
-    }
 }
 
 impl World {
@@ -200,13 +133,13 @@ impl World {
         }
     }
 
-    fn after(&mut self, delay_ms: u64, step: Step) {
+    pub(crate) fn after(&mut self, delay_ms: u64, step: Step) {
         self.next_step += 1;
         self.steps.insert(self.next_step, step);
         self.queue.push(Reverse((self.now_ms + delay_ms, self.next_step)));
     }
 
-    fn configure(&mut self, account: AccountId, limit: u64) {
+    pub(crate) fn configure(&mut self, account: AccountId, limit: u64) {
         let terms =
             Terms { limit, warn_at: PerMille::try_from(800).ok(), fiscal_month: FiscalMonth::JANUARY };
         self.truth.may_spend(account, limit);
@@ -446,73 +379,6 @@ impl World {
             ToPlane::OverNoted(life) => {
                 self.planes[plane].noted(*life);
                 self.planes[plane].open_purse(self.settings);
-            }
-        }
-    }
-
-    fn trouble(&mut self) {
-        if self.calm {
-            return;
-        }
-        self.after(1_000, Step::Trouble);
-        if self.chance.hits(self.plan.crashes) {
-            let plane = self.chance.within(0, self.plan.planes) as usize;
-            let Self { planes, chance, .. } = self;
-            planes[plane].crash(chance);
-            let rest = self.chance.within(0, 20_000);
-            self.after(rest, Step::StartPlane { plane });
-        }
-        if self.control.up && self.chance.hits(self.plan.crashes / 2) {
-            self.control.crash();
-            let rest = self.chance.within(0, 10_000);
-            self.after(rest, Step::StartControl);
-        }
-        if self.chance.hits(self.plan.partitions) {
-            let plane = self.chance.within(0, self.plan.planes) as usize;
-            self.planes[plane].cut_off = true;
-            let rest = self.chance.within(0, 30_000);
-            self.after(rest, Step::Heal { plane });
-        }
-        if !self.control.up {
-            return;
-        }
-        let silent: BTreeSet<_> = self
-            .control
-            .heard
-            .values()
-            .filter(|(_, at)| at + 5_000 < self.now_ms)
-            .map(|(holder, _)| *holder)
-            .collect();
-        for holder in silent {
-            self.control.command(self.now_ms, &Command::WriteOff(holder)).unwrap();
-        }
-        if self.plan.operators && self.chance.hits(100) {
-            self.operate();
-        }
-    }
-
-    fn operate(&mut self) {
-        let at = self.chance.within(0, self.plan.accounts.len() as u64) as usize;
-        let (account, limit) = self.plan.accounts[at];
-        let now = self.control.wall(self.now_ms);
-        let (reason, by) = ("because".to_owned(), "somebody".to_owned());
-        match self.chance.within(0, 3) {
-            0 => {
-                let limit = self.chance.within(1, limit * 2);
-                self.configure(account, limit);
-            }
-            1 => {
-                let limit = self.chance.within(1, limit * 3);
-                self.truth.may_spend(account, limit);
-                let until = now.plus(self.chance.within(0, 30_000));
-                let by_override = Some(Override { limit, until });
-                self.control
-                    .command(self.now_ms, &Command::Override { account, by_override, reason, by })
-                    .unwrap();
-            }
-            _ => {
-                let credit = -(self.chance.within(0, limit) as i64);
-                self.control.command(self.now_ms, &Command::Adjust { account, credit, reason, by }).unwrap();
             }
         }
     }
