@@ -209,6 +209,12 @@ impl Account {
         }
     }
 
+    /// What a reset forgives: all but what a holder that is taken for dead may still spend.
+    fn forgivable(&self, now: Utc) -> i128 {
+        let lines = self.current.lines.values().filter(|line| line.written_off.is_some());
+        self.used(now) - lines.map(|line| i128::from(line.open())).sum::<i128>()
+    }
+
     fn left(&self, now: Utc) -> u64 {
         left(self.limit(now), self.used(now), i128::from(self.current.totals.held))
     }

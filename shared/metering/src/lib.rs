@@ -68,7 +68,8 @@
 //! # What the caller must do
 //!
 //! - Control plane: `decide`, then write and sync the events, then send what [`accounts::Accounts::answer`] said right after they were
-//!   applied. Events of one command stand together in the journal.
+//!   applied. Events of one command stand together in the journal. A message counts only if its holder is the plane that the connection
+//!   was authenticated as.
 //! - Data plane: [`purse::Work::records`] to the ledger and sync, then [`purse::Opening::commit`]. `asks` and `closes` may be sent at
 //!   once. Call [`purse::Purse::beat`] regularly, and [`purse::Purse::urgent`] when a reservation runs low or finds nothing.
 //! - A plane that cannot read its ledger whole must come as another plane.

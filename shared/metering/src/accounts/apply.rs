@@ -95,6 +95,10 @@ impl Accounts {
                 known.current.adjusted = known.current.adjusted.saturating_add(*forgiven);
                 if let Some(window) = &mut known.window {
                     window.clear();
+                    let lines = known.current.lines.values();
+                    for (line, counted) in lines.filter_map(|line| Some((line, line.written_off?))) {
+                        window.add(*at, counted, signed(line.open()));
+                    }
                 }
             }
             Event::Overridden { account, by_override, at, .. } => {

@@ -64,7 +64,7 @@ impl Accounts {
             Command::Reset { account, reason, by } => {
                 let (book, at, mut events) = self.person(now, *account, reason, by)?;
                 let known = self.get(*account)?;
-                let used = if book.epoch == known.current.epoch { known.used(at) } else { 0 };
+                let used = if book.epoch == known.current.epoch { known.forgivable(at) } else { 0 };
                 events.push(Event::Reset {
                     account: *account,
                     epoch: book.epoch,

@@ -145,7 +145,7 @@ pub enum Event {
         /// When.
         at: Utc,
     },
-    /// Somebody forgave what was used in this period. What planes hold stays held.
+    /// Somebody forgave what was used in this period. What planes hold stays held, also if they are taken for dead.
     Reset {
         /// Which account.
         account: AccountId,

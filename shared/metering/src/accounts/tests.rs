@@ -471,3 +471,18 @@ fn holders_that_are_taken_for_dead_make_room_for_others() {
     assert_eq!(desk.totals().written_off, 2);
     assert_eq!(desk.totals().granted, 2 * (MAX_LINES as u64 + 1));
 }
+
+#[test]
+fn a_reset_forgives_nothing_that_a_plane_may_still_spend() {
+    for rolling in [false, true] {
+        let mut desk = Desk::new(Length::Day, rolling, 100);
+        desk.need(holder(1, 1), 40, Used::default());
+        desk.need(holder(2, 1), 30, Used::default());
+        desk.need(holder(2, 1), 0, spent(30));
+        desk.run(Command::WriteOff(holder(1, 1)));
+        desk.run(Command::Reset { account: desk.id, reason: String::new(), by: String::new() });
+        assert_eq!((desk.statement().used, desk.statement().left), (40, 60), "rolling: {rolling}");
+        desk.need(holder(1, 1), 0, Used { spent: 15, lost: 0, returned: 25 });
+        assert_eq!((desk.statement().used, desk.statement().left), (15, 85), "rolling: {rolling}");
+    }
+}
