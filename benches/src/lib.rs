@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cpu;
+pub mod gateway;
 pub mod load;
 pub mod proxy;
 pub mod upstream;

@@ -1,13 +1,20 @@
 // Runs the parts of the suite and prints what holds. Ends with a line `N passed, N failed`, and status 1 when something failed.
 
 import { runConformance } from './conformance.mjs';
+import { runGovernance } from './governance.mjs';
 import { runMatrix } from './matrix.mjs';
 import { runPython } from './python.mjs';
 import { runServers } from './servers.mjs';
 import { stopAll } from './lib/processes.mjs';
 
 const [part, only] = (process.argv[2] ?? '').split(':');
-const parts = { matrix: runMatrix, servers: runServers, python: runPython, conformance: runConformance };
+const parts = {
+  matrix: runMatrix,
+  servers: runServers,
+  python: runPython,
+  governance: runGovernance,
+  conformance: runConformance,
+};
 
 let passed = 0;
 let failed = 0;

@@ -7,13 +7,14 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
+use portcullis_benches::gateway::{Error, Gateway, Guard};
 use portcullis_benches::load::{Plan, Report, run};
 use portcullis_benches::{call, cpu, upstream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 /// Compares the gateway with a bare proxy in front of the same upstream.
@@ -36,19 +37,6 @@ struct Args {
     connections: usize,
 }
 
-/// A child that does not outlive us.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-type Error = Box<dyn std::error::Error>;
-
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let args = Args::parse();
@@ -61,7 +49,8 @@ async fn main() -> Result<(), Error> {
         Guard(Command::new(floor_bin).arg(upstream_addr.to_string()).stdout(Stdio::piped()).spawn()?);
     let mut floor_addr = String::new();
     BufReader::new(floor.0.stdout.take().ok_or("no output")?).read_line(&mut floor_addr)?;
-    let (gateway, url, key) = start_gateway(&args.portcullis, &format!("http://{upstream_addr}/mcp")).await?;
+    let gateway = Gateway::start(&args.portcullis).await?;
+    let key = gateway.serve(&format!("http://{upstream_addr}/mcp")).await?;
 
     let arguments = json!({ "pad": "y".repeat(740) }).to_string();
     let plan = |url: String, tool: &str| -> Result<Plan, Error> {
@@ -77,7 +66,7 @@ async fn main() -> Result<(), Error> {
         })
     };
     let floor_plan = plan(format!("http://{}/mcp", floor_addr.trim()), "kilobyte")?;
-    let gateway_plan = plan(url, "bench_kilobyte")?;
+    let gateway_plan = plan(gateway.url(), "bench_kilobyte")?;
     println!(
         "{} byte request, {} calls/s, {} connections, {} s a run",
         gateway_plan.body.len(),
@@ -93,7 +82,7 @@ async fn main() -> Result<(), Error> {
     let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         let (floor_micros, floor_report) = measure(floor.0.id(), &floor_plan).await?;
-        let (gateway_micros, gateway_report) = measure(gateway.0.id(), &gateway_plan).await?;
+        let (gateway_micros, gateway_report) = measure(gateway.pid(), &gateway_plan).await?;
         let ratio = gateway_micros / floor_micros;
         println!(
             "round {round}: floor {floor_micros:.1} µs CPU a call (p50 {} p99 {} µs), gateway {gateway_micros:.1} µs (p50 {} p99 {} µs), ratio {ratio:.2}",
@@ -130,59 +119,4 @@ async fn measure(pid: u32, plan: &Plan) -> Result<(f64, Report), Error> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Starts the gateway with one server and one key; gives the process, its endpoint and the key's secret.
-async fn start_gateway(program: &PathBuf, upstream: &str) -> Result<(Guard, String, String), Error> {
-    let directory = std::env::temp_dir().join(format!("portcullis-compare-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
-    let (ready, data) = (directory.join("ready.json"), directory.join("data"));
-    let mut command = Command::new(program);
-    command.args(["up", "--log", "warn", "--data-dir"]).arg(&data).arg("--ready-file").arg(&ready);
-    for flag in ["--listen", "--ops-listen", "--grpc-listen", "--http-listen"] {
-        command.args([flag, "127.0.0.1:0"]);
-    }
-    let gateway = Guard(command.stdout(Stdio::null()).spawn()?);
-    let mut addresses = Value::Null;
-    for _ in 0..200 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if let Ok(text) = std::fs::read_to_string(&ready) {
-            addresses = serde_json::from_str(&text)?;
-            break;
-        }
-    }
-    let text = |name: &str| addresses.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let document = |kind: &str, name: &str, spec: Value| {
-        json!({ "apiVersion": "portcullis/v1", "kind": kind, "metadata": { "name": name }, "spec": spec })
-            .to_string()
-    };
-    let server =
-        json!({ "transport": { "streamableHttp": { "url": upstream } }, "tools": { "newTools": "approve" } });
-    let key = json!({ "principal": { "kind": "workload", "subject": "bench" }, "grants": [{ "server": "bench", "allow": ["*"] }] });
-    let file = directory.join("bench.yaml");
-    std::fs::write(
-        &file,
-        [document("McpServer", "bench", server), document("VirtualKey", "bench", key)].join("\n---\n"),
-    )?;
-    let cli = |args: &[&str]| -> Result<Value, Error> {
-        let output = Command::new(program)
-            .args(args)
-            .env("PORTCULLIS_SERVER", text("grpcUrl"))
-            .env("PORTCULLIS_DATA_DIR", &data)
-            .output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
-    };
-    let applied = cli(&["apply", "-o", "json", "-f", &file.to_string_lossy()])?;
-    let secret = applied.pointer("/keys/0/secret").and_then(Value::as_str).ok_or("no key")?.to_owned();
-    for _ in 0..200 {
-        let explained = cli(&["explain", "-o", "json", "--key", "bench", "--tool", "bench_kilobyte"])?;
-        if explained.get("decision").and_then(Value::as_str) == Some("permit") {
-            return Ok((gateway, text("mcpUrl"), secret));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err("the bench server's tool did not come into force".into())
 }

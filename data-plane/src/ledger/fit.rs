@@ -3,33 +3,33 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::frame;
 use super::record::AuditRecord;
+use super::{encode, frame};
 
 /// Bytes that each text may keep, tried in turn. With the last, the worst text (every byte escaped sixfold) fits.
 const KEEP: [usize; 4] = [2048, 512, 128, 32];
 /// What stands at the end of a text that was cut.
 const MARK: &str = "…";
 
+/// No place holds the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record is too long")]
+pub struct TooLong;
+
 /// Writes the frame of a record into the buffer.
 ///
 /// # Errors
-/// When it does not serialise; no record of valid names does that.
-pub(super) fn encode(record: &AuditRecord, buffer: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    frame::begin(buffer);
-    serde_json::to_writer(&mut *buffer, record)?;
-    if frame::finish(buffer).is_some() {
+/// When it is too long however it is cut; no record of valid names is.
+pub(super) fn encode(record: &AuditRecord, buffer: &mut Vec<u8>) -> Result<(), TooLong> {
+    let mut fits = |record: &AuditRecord| {
+        frame::begin(buffer);
+        encode::push(record, buffer);
+        frame::finish(buffer).is_some()
+    };
+    if fits(record) || KEEP.into_iter().any(|keep| fits(&shorten(record.clone(), keep))) {
         return Ok(());
     }
-    for keep in KEEP {
-        let cut = shorten(record.clone(), keep);
-        frame::begin(buffer);
-        serde_json::to_writer(&mut *buffer, &cut)?;
-        if frame::finish(buffer).is_some() {
-            return Ok(());
-        }
-    }
-    Err(serde::ser::Error::custom("the record is too long"))
+    Err(TooLong)
 }
 
 fn shorten(mut record: AuditRecord, keep: usize) -> AuditRecord {

@@ -3,9 +3,10 @@
 //! A place for the record is reserved, for real, before anything is sent upstream; so a call whose record cannot be kept
 //! does not happen. The room knows records and files, and nothing of calls.
 //!
-//! `spool` gives places; `files` chooses where they lead; `segment` is one file; `frame` is the form of one record in it; `keeper` is the
+//! `spool` gives places; `files` chooses where they lead; `segment` is one file; `frame` is the form of one record in it, `encode` its text; `keeper` is the
 //! thread that makes, closes and syncs files; `read` is the way back.
 
+mod encode;
 mod files;
 mod filter;
 mod fit;
@@ -20,6 +21,7 @@ mod spool;
 pub const DIRECTORY: &str = "audit";
 
 pub use filter::Filter;
+pub use fit::TooLong;
 pub use read::{ReadError, Records, read};
 pub use record::{
     AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, UpstreamFacts,

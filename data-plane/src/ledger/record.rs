@@ -199,7 +199,7 @@ impl Outcome {
 }
 
 /// How fields are written: the same text as by their own types, without the allocations of those.
-mod text {
+pub(super) mod text {
     use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
     use portcullis_policy::resource::Name;
     use serde::Serializer;
@@ -215,11 +215,17 @@ mod text {
         }
     }
 
-    /// RFC 3339 in UTC, microseconds. Years that have not four digits are written by chrono.
     pub(super) fn time<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
-        let Some(year) = u32::try_from(time.year()).ok().filter(|year| *year <= 9999) else {
-            return to.collect_str(&time.format("%+"));
-        };
+        let digits = rfc3339(time);
+        match digits.as_ref().and_then(|digits| std::str::from_utf8(digits).ok()) {
+            Some(text) => to.serialize_str(text),
+            None => to.collect_str(&time.format("%+")),
+        }
+    }
+
+    /// RFC 3339 in UTC, microseconds. Years that have not four digits are left to chrono.
+    pub(in crate::ledger) fn rfc3339(time: &DateTime<Utc>) -> Option<[u8; 27]> {
+        let year = u32::try_from(time.year()).ok().filter(|year| *year <= 9999)?;
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         // A leap second is written as the second before it.
         let micros = (time.nanosecond() / 1000).min(999_999);
@@ -241,10 +247,7 @@ mod text {
                 value /= 10;
             }
         }
-        match std::str::from_utf8(&text) {
-            Ok(text) => to.serialize_str(text),
-            Err(_) => to.collect_str(&time.format("%+")),
-        }
+        Some(text)
     }
 }
 

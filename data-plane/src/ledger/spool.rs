@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Files;
-use super::fit;
+use super::fit::{self, TooLong};
 use super::keeper::Keeper;
 use super::record::AuditRecord;
 use super::segment::Segment;
@@ -71,9 +71,9 @@ pub enum SpoolError {
     /// Another process writes there.
     #[error("the audit spool {0} is in use by another process")]
     InUse(PathBuf),
-    /// The record does not serialise.
-    #[error("the record does not serialise: {0}")]
-    Encode(#[from] serde_json::Error),
+    /// The record is longer than a place.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
 }
 
 /// Figures of a spool since it was opened.

@@ -83,8 +83,10 @@ impl Pipeline {
         };
         let (server, audit) = (Arc::clone(permit.server()), permit.audit());
         let mut caller = client.caller(&admitted);
-        caller.traceparent = recorder.traceparent().or(caller.traceparent);
-        let call = Call { method: Cow::Borrowed(request.method.as_str()), params, caller };
+        let own_trace = recorder.traceparent();
+        let told = client.says_so && own_trace.is_none();
+        caller.traceparent = own_trace.or(caller.traceparent);
+        let call = Call { method: Cow::Borrowed(request.method.as_str()), params, told, caller };
         let local = answered_here(&request, &server);
         let mut course = Course {
             pipeline: self.clone(),
@@ -156,7 +158,9 @@ impl Pipeline {
             Target::Prompt(prompt) => (Some(&prompt.name), [].as_slice()),
             Target::Resource { .. } | Target::Server => (None, [].as_slice()),
         };
-        if let Some(headers) = headers {
+        if let Some(headers) = headers
+            && !header_params.is_empty()
+        {
             let mirrored: Vec<HeaderParam> = header_params
                 .iter()
                 .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
@@ -176,25 +180,20 @@ impl Pipeline {
         request: &Request,
         upstream_name: Option<&str>,
     ) -> Result<Option<Box<RawValue>>, Stop> {
-        let renamed = upstream_name.filter(|name| request.name.as_deref() != Some(name)).map(object::quoted);
         let state = match &request.request_state {
             Some(token) => Some(self.inner_state(admitted, permit, request, token)?),
             None => None,
         };
-        if request.method == Method::CompletionComplete {
-            return match (&renamed, upstream_name) {
-                (Some(quoted), Some(_)) => rename_reference(request, quoted),
-                _ => Ok(request.params.clone()),
-            };
-        }
-        let mut edits: Vec<(&str, Edit<'_>)> = Vec::with_capacity(2);
-        edits.extend(renamed.as_deref().map(|name| ("name", Edit::Set(name))));
-        edits.extend(state.as_deref().map(|state| ("requestState", Edit::Set(state))));
-        match (&request.params, edits.is_empty()) {
-            (Some(params), false) => {
-                edit::edit_raw(params, &edits).map(Some).map_err(|fault| unreadable(request, fault))
-            }
-            (params, _) => Ok(params.clone()),
+        let renamed = match upstream_name.filter(|name| request.name.as_deref() != Some(name)) {
+            Some(name) if request.method == Method::CompletionComplete => rename_reference(request, name)?,
+            Some(name) => request.renamed(name),
+            None => request.params.clone(),
+        };
+        match (renamed, state) {
+            (Some(params), Some(state)) => edit::edit_raw(&params, &[("requestState", Edit::Set(&state))])
+                .map(Some)
+                .map_err(|fault| unreadable(request, fault)),
+            (params, _) => Ok(params),
         }
     }
 
@@ -368,10 +367,10 @@ fn reference(request: &Request) -> Result<Reference, Stop> {
     found.ok_or_else(|| missing(request, "ref"))
 }
 
-fn rename_reference(request: &Request, quoted: &str) -> Result<Option<Box<RawValue>>, Stop> {
+fn rename_reference(request: &Request, name: &str) -> Result<Option<Box<RawValue>>, Stop> {
     let Some(params) = request.params.as_deref() else { return Ok(None) };
     let Some(reference) = object::member(params, "ref") else { return Ok(Some(params.to_owned())) };
-    let edited = edit::edit_raw(reference, &[("name", Edit::Set(quoted))])
+    let edited = edit::edit_raw(reference, &[("name", Edit::Set(&object::quoted(name)))])
         .and_then(|reference| edit::edit_raw(params, &[("ref", Edit::Set(reference.get()))]));
     edited.map(Some).map_err(|fault| unreadable(request, fault))
 }

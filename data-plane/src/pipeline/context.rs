@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use portcullis_mcp::{Era, Method, Params, object};
+use portcullis_mcp::{Era, Method, Params, Span, object};
 use portcullis_policy::{Circumstances, ClientHint, Principal, Snapshot, View};
 use portcullis_seal::Fingerprint;
 use serde_json::value::RawValue;
@@ -122,26 +122,25 @@ pub struct Program {
 /// The longest name or version of a program that is believed to be one, in bytes.
 const MAX_PROGRAM_TEXT: usize = 512;
 
+impl Program {
+    fn named(info: &RawValue) -> Option<Self> {
+        let [name, version] = object::pick(info, ["name", "version"])?;
+        let text = |value| object::string(value).filter(|text| text.len() <= MAX_PROGRAM_TEXT);
+        let name = text(name?)?.into_owned();
+        let version = match version.filter(|version| version.get() != "null") {
+            Some(version) => Some(text(version)?.into_owned()),
+            None => None,
+        };
+        Some(Self { name, version })
+    }
+}
+
 impl Standpoint {
     /// With the program that `clientInfo` names. One without a name, or with texts too long to be a name or a version, names
     /// none.
     #[must_use]
     pub fn new(network: Option<IpAddr>, era: Era, client_info: Option<&RawValue>) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Info<'a> {
-            #[serde(borrow)]
-            name: Cow<'a, str>,
-            #[serde(borrow, default)]
-            version: Option<Cow<'a, str>>,
-        }
-        let info: Option<Info<'_>> = client_info.and_then(|info| serde_json::from_str(info.get()).ok());
-        let program = info
-            .map(|info| Program { name: info.name.into_owned(), version: info.version.map(Cow::into_owned) })
-            .filter(|program| {
-                program.name.len() <= MAX_PROGRAM_TEXT
-                    && program.version.as_ref().is_none_or(|version| version.len() <= MAX_PROGRAM_TEXT)
-            });
-        Self { network, era, program }
+        Self { network, era, program: client_info.and_then(Program::named) }
     }
 
     /// What a decision knows of a call from here.
@@ -229,6 +228,8 @@ pub struct Client {
     pub log_level: Option<String>,
     /// Trace context to pass on.
     pub trace: Trace,
+    /// Whether `_meta` of its request says all this in the words of its revision, so that it may be passed on as it is.
+    pub says_so: bool,
 }
 
 /// One request of a caller, taken out of the buffer it came in.
@@ -248,13 +249,16 @@ pub struct Request {
     pub request_state: Option<String>,
     /// `params`, as they came.
     pub params: Option<Box<RawValue>>,
+    name_span: Option<Span>,
+    arguments_span: Option<Span>,
 }
 
 impl Request {
     /// Takes a request out of its buffer.
     #[must_use]
     pub fn new(method: Method, id: &RawValue, params: &Params<'_>) -> Self {
-        let owned = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        let span = |member: Option<&RawValue>| Span::of(member?, params.raw?);
         Self {
             method,
             id: id.to_owned(),
@@ -263,14 +267,21 @@ impl Request {
             cursor: owned(&params.cursor),
             request_state: owned(&params.request_state),
             params: params.raw.map(ToOwned::to_owned),
+            name_span: span(params.raw_name),
+            arguments_span: span(params.arguments),
         }
+    }
+
+    /// `params` with another name.
+    pub(super) fn renamed(&self, name: &str) -> Option<Box<RawValue>> {
+        self.name_span?.with_string(self.params.as_deref()?, name)
     }
 
     /// `params.arguments`, as they came. A call of a tool or a prompt that has none is one with no members: what is not sent is
     /// known to be nothing.
     #[must_use]
     pub fn arguments(&self) -> Option<&RawValue> {
-        let sent = self.params.as_deref().and_then(|params| object::member(params, "arguments"));
+        let sent = self.arguments_span.and_then(|span| span.value(self.params.as_deref()?));
         let known = matches!(self.method, Method::ToolsCall | Method::PromptsGet);
         sent.or_else(|| known.then(|| &**NO_ARGUMENTS))
     }

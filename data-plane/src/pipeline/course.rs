@@ -45,17 +45,22 @@ struct Ending {
 }
 
 /// What is read of a result. Everything else is passed on unread.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
 struct ResultFacts<'a> {
-    #[serde(borrow, default)]
     is_error: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     result_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     request_state: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     input_requests: Option<&'a RawValue>,
+}
+
+impl<'a> ResultFacts<'a> {
+    /// `None` where a member is there twice: what the caller would read is then anyone's guess.
+    fn of(result: &'a RawValue) -> Option<Self> {
+        let names = ["isError", "resultType", "requestState", "inputRequests"];
+        let found = object::pick(result, names)?;
+        let [is_error, result_type, request_state, input_requests] =
+            found.map(|value| value.filter(|value| value.get() != "null"));
+        Some(Self { is_error, result_type, request_state, input_requests })
+    }
 }
 
 impl Course {
@@ -139,8 +144,9 @@ impl Course {
 
     fn with_result(&self, result: &RawValue, from: Era) -> Ending {
         let method = self.request.method;
-        // A member that is there twice makes the whole unreadable, and translation says so.
-        let facts: ResultFacts<'_> = serde_json::from_str(result.get()).unwrap_or_default();
+        let Some(facts) = ResultFacts::of(result) else {
+            return self.failed(Reason::UpstreamError, INVALID_RESULT);
+        };
         if from == Era::Modern
             && self.client.era == Era::Modern
             && is_text(facts.result_type, "input_required")
@@ -165,7 +171,7 @@ impl Course {
                 )
             }
             Err(TranslateError::Malformed(_) | TranslateError::UnknownResultType) => {
-                self.failed(Reason::UpstreamError, "The server's result is not valid MCP.")
+                self.failed(Reason::UpstreamError, INVALID_RESULT)
             }
         }
     }
@@ -285,6 +291,8 @@ impl Course {
         }
     }
 }
+
+const INVALID_RESULT: &str = "The server's result is not valid MCP.";
 
 /// A modern server's error when a request needs what the client did not declare (2026-07-28, error codes). Across eras that is
 /// what nobody can declare.

@@ -281,7 +281,7 @@ impl Pipeline {
         let mut caller = client.caller(admitted);
         let own = recorder.as_ref().and_then(|recorder| recorder.traceparent());
         caller.traceparent = own.or(caller.traceparent);
-        let call = Call { method: Cow::Borrowed(method.as_str()), params, caller };
+        let call = Call { method: Cow::Borrowed(method.as_str()), params, told: false, caller };
         if let Some(recorder) = recorder {
             recorder.permitted(&permit);
             let exchange = self.upstreams().request(permit.with(call)).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use portcullis_mcp::Era;
+use portcullis_mcp::{Era, object};
 use portcullis_policy::resource::{AuditMode, Name};
 use portcullis_policy::{Denial, Endpoint, Permit, Principal, Reason, Server, SnapshotVersion, Target, live};
 use portcullis_telemetry::RequestTrace;
@@ -231,7 +231,7 @@ fn blank(admitted: &Admitted, client: &Client, request: &Request) -> AuditRecord
     AuditRecord {
         resource: request.uri.as_deref().map(cut),
         exposed_name: request.name.as_deref().map(cut),
-        client_hint: client.hint(),
+        client_hint: hint(admitted, client),
         bytes: Sizes { request: admitted.request_bytes, response: 0 },
         ..blank_of(
             admitted.arrival,
@@ -287,17 +287,13 @@ pub(super) fn blank_of(
     }
 }
 
-impl Client {
-    /// `clientInfo.name`, cut.
-    fn hint(&self) -> Option<Arc<str>> {
-        #[derive(serde::Deserialize)]
-        struct Info<'a> {
-            #[serde(borrow)]
-            name: Cow<'a, str>,
-        }
-        let info: Info<'_> = serde_json::from_str(self.info.as_deref()?.get()).ok()?;
-        Some(cut(&info.name))
+/// `clientInfo.name`, cut: also one that no rule believes to be a name.
+fn hint(admitted: &Admitted, client: &Client) -> Option<Arc<str>> {
+    if let Some(program) = &admitted.standpoint.program {
+        return Some(cut(&program.name));
     }
+    let name = object::member(client.info.as_deref()?, "name").and_then(object::string)?;
+    Some(cut(&name))
 }
 
 pub(super) fn cut(text: &str) -> Arc<str> {

@@ -63,6 +63,7 @@ impl Pipeline {
         let note = Call {
             method: Cow::Borrowed(method.as_str()),
             params: params.map(ToOwned::to_owned),
+            told: false,
             caller: client.caller(admitted),
         };
         if let Err(error) = self.upstreams().notify(permit.with(note)).await {

@@ -115,6 +115,7 @@ impl Gateway {
             capabilities: session.map_or_else(empty_object, |session| session.capabilities.clone()),
             log_level: wishes.and_then(|wishes| wishes.log_level.clone()),
             trace,
+            says_so: false,
         }
     }
 

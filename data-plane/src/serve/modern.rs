@@ -88,6 +88,8 @@ fn client_of(admitted: &Admitted, revision: Revision, params: &Params<'_>) -> Cl
         Trace { parent: None, .. } => Trace::new(meta.traceparent.as_deref(), meta.tracestate.as_deref()),
         trace => trace.clone(),
     };
+    let traced_alike = trace.parent.as_deref() == meta.traceparent.as_deref()
+        && trace.state.as_deref() == meta.tracestate.as_deref();
     Client {
         era: Era::Modern,
         version: revision.as_str().to_owned(),
@@ -96,6 +98,7 @@ fn client_of(admitted: &Admitted, revision: Revision, params: &Params<'_>) -> Cl
         capabilities: meta.client_capabilities.map_or_else(empty_object, ToOwned::to_owned),
         log_level: meta.log_level.as_deref().map(str::to_owned),
         trace,
+        says_so: traced_alike && meta.subscription_id.is_none() && !meta.has_null,
     }
 }
 

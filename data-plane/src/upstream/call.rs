@@ -5,11 +5,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use portcullis_mcp::Era;
+use portcullis_mcp::{Era, HeaderParam};
+use portcullis_policy::Target;
 use portcullis_policy::resource::Uid;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -46,8 +48,37 @@ pub struct Call {
     pub method: Cow<'static, str>,
     /// The parameters under the upstream's own names; `_meta` is still the caller's.
     pub params: Option<Box<RawValue>>,
+    /// Whether that `_meta` tells a modern upstream of the caller's revision all that it is to be told, and nothing else.
+    pub told: bool,
     /// On whose behalf.
     pub caller: Caller,
+}
+
+/// What headers of a modern request repeat, known from the definition that was approved. The default knows nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mirrored {
+    /// The tool's or prompt's name.
+    pub(super) name: Option<Arc<str>>,
+    /// The arguments.
+    pub(super) arguments: Vec<HeaderParam>,
+}
+
+impl Mirrored {
+    /// Of what was permitted.
+    pub(super) fn of(target: &Target) -> Self {
+        match target {
+            Target::Tool(tool) => Self {
+                name: Some(Arc::clone(&tool.name)),
+                arguments: tool
+                    .header_params
+                    .iter()
+                    .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
+                    .collect(),
+            },
+            Target::Prompt(prompt) => Self { name: Some(Arc::clone(&prompt.name)), arguments: Vec::new() },
+            Target::Resource { .. } | Target::Server => Self::default(),
+        }
+    }
 }
 
 /// A client's answer to a request that a legacy server sent.

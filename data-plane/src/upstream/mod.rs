@@ -25,8 +25,7 @@ mod wire;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use portcullis_mcp::HeaderParam;
-use portcullis_policy::decide::{Permit, Target};
+use portcullis_policy::decide::Permit;
 use portcullis_policy::resource::{Limits, Uid};
 use portcullis_policy::{Carried, Permitted, Reason, Snapshot};
 
@@ -38,6 +37,7 @@ pub use stats::UpstreamStats;
 pub(crate) use backoff::{Backoff, spread};
 pub(crate) use inquiry::{List, Offer, Visit};
 
+use self::call::Mirrored;
 use self::http::{SessionStore, Shared};
 use self::limits::{Sent, timed_out};
 use self::link::{Link, Way};
@@ -99,11 +99,11 @@ impl Upstreams {
             UpstreamError::unsent(Reason::ConcurrencyExceeded, message)
         })?;
         slot.used_unix_ms.fetch_max(now_unix_ms(), std::sync::atomic::Ordering::Relaxed);
-        let header_params = header_params(&permit);
+        let mirrored = Mirrored::of(permit.target());
         let sent = Sent::default();
         let answered = tokio::time::timeout(limits.timeout.0, async {
             match link.way()? {
-                Way::Http(link) => link.request(&call, &header_params, limits, &sent).await,
+                Way::Http(link) => link.request(&call, &mirrored, limits, &sent).await,
                 Way::Stdio(link) => link.request(&call, limits, &sent).await,
                 Way::Unusable(error) => Err(error.clone()),
             }
@@ -225,14 +225,6 @@ impl Upstreams {
 }
 
 /// What a modern upstream wants mirrored into headers.
-fn header_params(permit: &Permit) -> Vec<HeaderParam> {
-    let Target::Tool(tool) = permit.target() else { return Vec::new() };
-    tool.header_params
-        .iter()
-        .map(|param| HeaderParam { header: param.header.clone(), path: param.path.clone() })
-        .collect()
-}
-
 fn check_size(call: &Call, limits: &Limits) -> Result<(), UpstreamError> {
     let params = call.params.as_deref();
     let length = params.map_or(0, |params| params.get().len());

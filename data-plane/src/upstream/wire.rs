@@ -11,7 +11,7 @@ use portcullis_mcp::{CallerFacts, Edit, Era, Revision, edit_object, message, obj
 use portcullis_policy::Reason;
 use serde_json::value::RawValue;
 
-use super::{Caller, UpstreamError};
+use super::{Call, Caller, UpstreamError};
 
 /// Who this gateway is, where no caller is spoken for.
 pub(super) const GATEWAY_INFO: &str =
@@ -66,6 +66,16 @@ pub(super) fn for_legacy<'a>(
     translate::params_for_legacy(params, caller.traceparent.as_deref(), caller.tracestate.as_deref())
         .map(|params| params.map(Cow::Owned))
         .map_err(|_| malformed())
+}
+
+/// Parameters of a call for a modern upstream.
+pub(super) fn of_call(call: &Call, revision: Revision) -> Result<Cow<'_, RawValue>, UpstreamError> {
+    match call.params.as_deref() {
+        Some(params) if call.told && call.caller.protocol_version == revision.as_str() => {
+            Ok(Cow::Borrowed(params))
+        }
+        params => for_modern(params, &call.caller, revision).map(Cow::Owned),
+    }
 }
 
 /// Parameters of a caller for a modern upstream.

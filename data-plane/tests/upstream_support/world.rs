@@ -186,7 +186,7 @@ pub fn modern_caller() -> Caller {
 
 /// A call.
 pub fn call(caller: Caller, method: &'static str, params: &Value) -> Call {
-    Call { method: method.into(), params: (!params.is_null()).then(|| raw(params)), caller }
+    Call { method: method.into(), params: (!params.is_null()).then(|| raw(params)), told: false, caller }
 }
 
 /// A call of the tool `echo`.

@@ -51,6 +51,8 @@ pub struct Params<'a> {
     pub raw: Option<&'a RawValue>,
     /// `name`: tool or prompt.
     pub name: Option<Cow<'a, str>>,
+    /// `name` as it stands there.
+    pub raw_name: Option<&'a RawValue>,
     /// `uri`: resource.
     pub uri: Option<Cow<'a, str>>,
     /// `cursor` of a list.
@@ -90,6 +92,8 @@ pub struct Meta<'a> {
     pub tracestate: Option<Cow<'a, str>>,
     /// `baggage`.
     pub baggage: Option<Cow<'a, str>>,
+    /// Whether one of these is there as `null`: read as absent, and not to be passed on.
+    pub has_null: bool,
 }
 
 /// The message is not one that may be served. Answered with HTTP 400.

@@ -19,6 +19,7 @@ pub mod revision;
 mod scan;
 #[cfg(test)]
 mod schemas;
+mod span;
 pub mod sse;
 pub mod translate;
 
@@ -28,4 +29,5 @@ pub use headers::{HeaderMismatch, HeaderParam};
 pub use methods::Method;
 pub use preflight::check_modern;
 pub use revision::{Era, LEGACY_OFFERED, MODERN_OFFERED, Revision, era_of_request};
+pub use span::Span;
 pub use translate::CallerFacts;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::raw;
-use crate::scan::{Fault, Scanner, Trust};
+use crate::scan::{Fault, Scanner, Trust, plain_run};
 
 /// The members of an object in their order; `None` if `raw` is no object or repeats a name.
 #[must_use]
@@ -25,36 +25,26 @@ pub fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
 /// One member of an object; `None` if `raw` is no object, repeats a name, or has no such member.
 #[must_use]
 pub fn member<'a>(raw: &'a RawValue, name: &str) -> Option<&'a RawValue> {
-    let mut found = None;
+    let [found] = pick(raw, [name])?;
+    found
+}
+
+/// Some members of an object, in one pass; `None` if `raw` is no object or repeats a name.
+#[must_use]
+pub fn pick<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
+    let mut found = [None; N];
     let mut scanner = Scanner::new(raw.get(), usize::MAX, Trust::Json);
     scanner
         .object(|scanner, this, _| {
             let value = scanner.value()?;
-            if this.decode()? == name {
-                found = Some(value);
+            let this = this.decode()?;
+            if let Some((_, place)) = names.iter().zip(&mut found).find(|(name, _)| **name == this) {
+                *place = Some(raw::borrowed(value).ok_or(Fault::Syntax)?);
             }
             Ok::<_, Fault>(())
         })
         .ok()?;
-    found.and_then(raw::borrowed)
-}
-
-/// The text of a string member of an object whose names are known to be unique, because Portcullis judged or wrote it: nothing
-/// behind that member is looked at.
-#[must_use]
-pub fn text_of_known<'a>(raw: &'a RawValue, name: &str) -> Option<Cow<'a, str>> {
-    let mut found = None;
-    let mut scanner = Scanner::new(raw.get(), usize::MAX, Trust::Json);
-    // The error is the way out.
-    let _ = scanner.object(|scanner, this, _| {
-        let value = scanner.value()?;
-        if this.decode()? == name {
-            found = Some(value);
-            return Err(Fault::Duplicate);
-        }
-        Ok(())
-    });
-    Scanner::new(found?, 0, Trust::Json).string().ok()?.decode().ok()
+    Some(found)
 }
 
 /// The elements of an array; `None` if `raw` is none.
@@ -77,33 +67,52 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// What text is appended to.
+pub trait Sink {
+    /// Appends it.
+    fn push_str(&mut self, text: &str);
+}
+
+impl Sink for String {
+    fn push_str(&mut self, text: &str) {
+        Self::push_str(self, text);
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn push_str(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+}
+
 /// [`quoted`], appended.
-pub fn push_quoted(out: &mut String, text: &str) {
-    out.push('"');
+pub fn push_quoted(out: &mut impl Sink, text: &str) {
+    out.push_str("\"");
     let mut plain = text;
-    while let Some(at) = plain.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
-        let (before, rest) = plain.split_at(at);
+    loop {
+        let (before, rest) = plain.split_at(plain_run(plain.as_bytes()));
         out.push_str(before);
         let mut rest = rest.chars();
-        match rest.next() {
-            Some('"') => out.push_str("\\\""),
-            Some('\\') => out.push_str("\\\\"),
-            Some('\n') => out.push_str("\\n"),
-            Some('\r') => out.push_str("\\r"),
-            Some('\t') => out.push_str("\\t"),
-            Some(control) => {
-                const HEX: [char; 16] =
-                    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+        let Some(escaped) = rest.next() else { break };
+        match escaped {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control => {
+                const HEX: [&str; 16] =
+                    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
                 let code = u32::from(control) as usize;
                 out.push_str("\\u00");
-                out.extend([HEX.get(code >> 4), HEX.get(code & 15)].into_iter().flatten());
+                for digit in [HEX.get(code >> 4), HEX.get(code & 15)].into_iter().flatten() {
+                    out.push_str(digit);
+                }
             }
-            None => {}
         }
         plain = rest.as_str();
     }
-    out.push_str(plain);
-    out.push('"');
+    out.push_str("\"");
 }
 
 /// A raw value made of one string.

@@ -327,7 +327,7 @@ impl<'a> Scanner<'a> {
 
 /// How many bytes at the start are neither quote, nor backslash, nor control character. Most strings are short: eight bytes at
 /// a time for those, whole registers for what is longer.
-fn plain_run(bytes: &[u8]) -> usize {
+pub(crate) fn plain_run(bytes: &[u8]) -> usize {
     let mut run = 0;
     let (chunks, rest) = bytes.as_chunks::<8>();
     for chunk in chunks {

@@ -25,7 +25,7 @@ use super::legacy_stream::answer_here;
 use super::modern::modern_headers;
 use super::session::HttpSession;
 use crate::upstream::backoff::Backoff;
-use crate::upstream::call::{Caller, Event, EventStream, Listen, list_changed};
+use crate::upstream::call::{Caller, Event, EventStream, Listen, Mirrored, list_changed};
 use crate::upstream::stats::count;
 use crate::upstream::{UpstreamError, wire};
 
@@ -165,7 +165,7 @@ impl Listening {
             }
             Source::Subscription { revision, params, caller } => {
                 let method = "subscriptions/listen";
-                let mut map = modern_headers(*revision, method, None, &[]);
+                let mut map = modern_headers(*revision, method, None, &Mirrored::default());
                 if let Some(caller) = caller {
                     trace(&mut map, caller);
                 }

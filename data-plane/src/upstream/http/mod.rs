@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
-use portcullis_mcp::{Era, HeaderParam, Revision};
+use portcullis_mcp::{Era, Revision};
 use portcullis_policy::Reason;
 use portcullis_policy::resource::{Limits, Name, Uid};
 use portcullis_policy::snapshot::ServerEntry;
@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 
 use self::client::HttpClient;
 use self::session::session_headers;
-use super::call::{Call, Caller, EventStream, Exchange, Listen, UpstreamSessionRef};
+use super::call::{Call, Caller, EventStream, Exchange, Listen, Mirrored, UpstreamSessionRef};
 use super::era::{EraCell, Spoken};
 use super::limits::Sent;
 use super::stats::{UpstreamStats, count};
@@ -182,7 +182,7 @@ impl HttpLink {
     pub(super) async fn request(
         self: &Arc<Self>,
         call: &Call,
-        header_params: &[HeaderParam],
+        mirrored: &Mirrored,
         limits: &Limits,
         sent: &Sent,
     ) -> Result<Exchange, UpstreamError> {
@@ -191,7 +191,7 @@ impl HttpLink {
             let certain = turn > 0;
             let turn = match self.spoken_for(&call.caller).await? {
                 Spoken::Modern(revision) => {
-                    self.modern_request(call, header_params, (revision, certain), limits, sent).await?
+                    self.modern_request(call, mirrored, (revision, certain), limits, sent).await?
                 }
                 Spoken::Legacy => Box::pin(self.legacy_request(call, limits, sent)).await?,
             };

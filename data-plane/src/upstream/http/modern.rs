@@ -1,5 +1,6 @@
 //! Requests to a modern HTTP server: one POST, everything it needs in it, and closing as the only cancellation.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use portcullis_mcp::methods::NameSource;
-use portcullis_mcp::{Era, HeaderParam, Message, Method, Revision, headers, object, parse_upstream};
+use portcullis_mcp::{Era, Message, Method, Revision, headers, object, parse_upstream};
 use portcullis_policy::Reason;
 use portcullis_policy::resource::Limits;
 use serde_json::value::RawValue;
@@ -18,7 +19,7 @@ use super::client::Outgoing;
 use super::events::Events;
 use super::legacy::{is_repeatable, last, trace};
 use super::{HttpLink, Turn};
-use crate::upstream::call::{Call, Event, EventStream, Exchange, ExchangeBody};
+use crate::upstream::call::{Call, Event, EventStream, Exchange, ExchangeBody, Mirrored};
 use crate::upstream::era::{self, Discovery, Spoken};
 use crate::upstream::limits::{Sent, timed_out};
 use crate::upstream::stats::count;
@@ -37,7 +38,7 @@ impl HttpLink {
         count(&self.stats.era_detections_total);
         let revision = era::newest();
         let params = wire::own_for_modern(None, revision)?;
-        let map = modern_headers(revision, "server/discover", None, &[]);
+        let map = modern_headers(revision, "server/discover", None, &Mirrored::default());
         let body = wire::request(self.next_id(), "server/discover", Some(&params));
         let asked = async {
             let response = self.client.send(Outgoing::post(map, body, true)).await?;
@@ -65,13 +66,13 @@ impl HttpLink {
     pub(super) async fn modern_request(
         self: &Arc<Self>,
         call: &Call,
-        header_params: &[HeaderParam],
+        mirrored: &Mirrored,
         (revision, certain): (Revision, bool),
         limits: &Limits,
         sent: &Sent,
     ) -> Result<Turn, UpstreamError> {
-        let params = wire::for_modern(call.params.as_deref(), &call.caller, revision)?;
-        let mut map = modern_headers(revision, &call.method, Some(&params), header_params);
+        let params = wire::of_call(call, revision)?;
+        let mut map = modern_headers(revision, &call.method, Some(&params), mirrored);
         trace(&mut map, &call.caller);
         let body = wire::request(self.next_id(), &call.method, Some(&params));
         sent.set();
@@ -147,7 +148,7 @@ impl HttpLink {
         max_bytes: u64,
     ) -> Result<Bytes, UpstreamError> {
         let params = wire::own_for_modern(params, revision)?;
-        let map = modern_headers(revision, method, Some(&params), &[]);
+        let map = modern_headers(revision, method, Some(&params), &Mirrored::default());
         self.ask(map, wire::request(self.next_id(), method, Some(&params)), max_bytes).await
     }
 }
@@ -157,20 +158,22 @@ pub(super) fn modern_headers(
     revision: Revision,
     method: &str,
     params: Option<&RawValue>,
-    header_params: &[HeaderParam],
+    mirrored: &Mirrored,
 ) -> HeaderMap {
-    let name = match Method::parse(method).and_then(Method::name_source) {
-        Some(NameSource::Name) => params.and_then(|params| object::text_of_known(params, "name")),
-        Some(NameSource::Uri) => params.and_then(|params| object::text_of_known(params, "uri")),
-        None => None,
+    let source = Method::parse(method).and_then(Method::name_source);
+    let name = match (source, &mirrored.name) {
+        (Some(NameSource::Name), Some(name)) => Some(Cow::Borrowed(&**name)),
+        (Some(NameSource::Name), None) => wire::text_member(params, "name"),
+        (Some(NameSource::Uri), _) => wire::text_member(params, "uri"),
+        (None, _) => None,
     };
-    let arguments = if header_params.is_empty() {
+    let arguments = if mirrored.arguments.is_empty() {
         None
     } else {
         params.and_then(|params| object::member(params, "arguments"))
     };
     let mut map = HeaderMap::new();
-    headers::compose(&mut map, revision, method, name.as_deref(), header_params, arguments);
+    headers::compose(&mut map, revision, method, name.as_deref(), &mirrored.arguments, arguments);
     map
 }
 

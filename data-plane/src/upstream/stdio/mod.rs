@@ -232,9 +232,7 @@ async fn begin(
     sent: &Sent,
 ) -> Result<Pending, UpstreamError> {
     let params = match spoken {
-        Spoken::Modern(revision) => {
-            Some(std::borrow::Cow::Owned(wire::for_modern(call.params.as_deref(), &call.caller, revision)?))
-        }
+        Spoken::Modern(revision) => Some(wire::of_call(call, revision)?),
         Spoken::Legacy => wire::for_legacy(call.params.as_deref(), &call.caller)?,
     };
     let pending = child.begin(&call.method, Some(owner), |id| wire::swap_progress_token(params, id)).await?;

@@ -40,3 +40,41 @@ fn a_request_carries_our_id_and_the_raw_parameters() {
     assert_eq!(own_id(&json("9")), Some(9));
     assert_eq!(own_id(&json("\"9\"")), None);
 }
+
+fn modern_call(told: bool, version: &str) -> Call {
+    let params = r#"{"name":"t","_meta":{"io.modelcontextprotocol/subscriptionId":1,"x" : 2.0}}"#;
+    Call {
+        method: Cow::Borrowed("tools/call"),
+        params: Some(json(params)),
+        told,
+        caller: Caller {
+            principal: portcullis_policy::resource::Uid(uuid::Uuid::nil()),
+            client_session: None,
+            era: Era::Modern,
+            protocol_version: version.to_owned(),
+            client_info: None,
+            capabilities: json("{}"),
+            log_level: None,
+            traceparent: None,
+            tracestate: None,
+        },
+    }
+}
+
+#[test]
+fn what_already_tells_a_server_of_the_callers_revision_passes_byte_for_byte() {
+    let revision = Revision::V2026_07_28;
+    let call = modern_call(true, revision.as_str());
+    assert_eq!(of_call(&call, revision).unwrap().get(), call.params.as_deref().unwrap().get());
+}
+
+#[test]
+fn what_does_not_is_put_into_the_words_of_the_servers_revision() {
+    let revision = Revision::V2026_07_28;
+    for call in [modern_call(false, revision.as_str()), modern_call(true, "2027-01-01")] {
+        let sent = of_call(&call, revision).unwrap();
+        assert!(!sent.get().contains("subscriptionId"), "{sent}");
+        assert!(sent.get().contains(r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#), "{sent}");
+        assert!(sent.get().contains(r#""x" : 2.0"#), "{sent}");
+    }
+}

@@ -21,6 +21,8 @@ impl Mistyped {
     const ARGUMENTS: u16 = 1 << 4;
     const RETRY: u16 = 1 << 5;
     const REF: u16 = 1 << 6;
+    /// Nobody's error: `null` is as if it were not there.
+    const NULL: u16 = 1 << 7;
 
     /// What is wrong for this method; members that it does not define may be of any type.
     pub(super) fn message(self, method: &str) -> Option<&'static str> {
@@ -63,7 +65,15 @@ pub(super) fn read<'a>(
 ) -> Result<(), Fault> {
     scanner.object(|scanner, name, _| {
         let member = match name.decode()?.as_ref() {
-            "name" => text(scanner, &mut params.name, Mistyped::NAME),
+            "name" => {
+                scanner.peek();
+                let start = scanner.at();
+                let member = text(scanner, &mut params.name, Mistyped::NAME)?;
+                if params.name.is_some() {
+                    params.raw_name = Some(raw(scanner.between(start, scanner.at())?)?);
+                }
+                Ok(member)
+            }
             "uri" => text(scanner, &mut params.uri, Mistyped::URI),
             "cursor" => text(scanner, &mut params.cursor, Mistyped::CURSOR),
             "requestState" => text(scanner, &mut params.request_state, Mistyped::RETRY),
@@ -97,20 +107,22 @@ fn meta<'a>(scanner: &mut Scanner<'a>, meta: &mut Meta<'a>, mistyped: &mut Misty
             names::BAGGAGE => text(scanner, &mut meta.baggage, 0),
             _ => scanner.value().map(|_| 0),
         };
-        mistyped.0 |= member?;
+        let member = member?;
+        meta.has_null |= member == Mistyped::NULL;
+        mistyped.0 |= member;
         Ok::<_, Fault>(())
     })?;
     meta.raw = Some(raw(scanner.between(start, scanner.at())?)?);
     Ok(0)
 }
 
-/// A string, or `null` as if it were not there; else `bit`.
+/// A string, or `null` as if it were not there, which is told; else `bit`.
 fn text<'a>(scanner: &mut Scanner<'a>, into: &mut Option<Cow<'a, str>>, bit: u16) -> Result<u16, Fault> {
     if scanner.peek() == Some(b'"') {
         *into = Some(scanner.string()?.decode()?);
         return Ok(0);
     }
-    Ok(if scanner.value()? == "null" { 0 } else { bit })
+    Ok(if scanner.value()? == "null" { Mistyped::NULL } else { bit })
 }
 
 /// An object, or `null` as if it were not there; else `bit`.
@@ -120,7 +132,11 @@ fn object<'a>(scanner: &mut Scanner<'a>, into: &mut Option<&'a RawValue>, bit: u
     if is_object {
         *into = Some(raw(value)?);
     }
-    Ok(if is_object || value == "null" { 0 } else { bit })
+    Ok(match value {
+        _ if is_object => 0,
+        "null" => Mistyped::NULL,
+        _ => bit,
+    })
 }
 
 /// A string or an integer, or `null` as if it were not there.
@@ -130,5 +146,5 @@ fn token<'a>(scanner: &mut Scanner<'a>, into: &mut Option<&'a RawValue>) -> Resu
         *into = Some(raw(value)?);
         return Ok(0);
     }
-    Ok(if value == "null" { 0 } else { Mistyped::META })
+    Ok(if value == "null" { Mistyped::NULL } else { Mistyped::META })
 }

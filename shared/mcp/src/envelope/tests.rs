@@ -50,6 +50,29 @@ fn pieces_point_into_the_bytes_they_came_in() {
 }
 
 #[test]
+fn a_name_is_also_given_as_it_stands() {
+    let (_, params) = request(
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name" : "\u0061\"" ,"arguments":{}}}"#,
+    );
+    assert_eq!(params.name.as_deref(), Some("a\""));
+    assert_eq!(params.raw_name.unwrap().get(), r#""\u0061\"""#);
+    let (_, none) = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"name":null}}"#);
+    assert!(none.raw_name.is_none());
+}
+
+#[test]
+fn a_null_among_the_protocols_own_is_told() {
+    let with = |meta: &str| {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"_meta":{{{meta}}}}}}}"#);
+        request(&body).1.meta.has_null
+    };
+    assert!(with(r#""io.modelcontextprotocol/clientInfo":null,"a":1"#));
+    assert!(with(r#""io.modelcontextprotocol/logLevel":null"#));
+    assert!(with(r#""progressToken":null"#));
+    assert!(!with(r#""io.modelcontextprotocol/logLevel":"info","mine":null"#));
+}
+
+#[test]
 fn each_kind_of_message_is_told_apart() {
     let kind = |body: &str| match parse(body.as_bytes()).unwrap() {
         Message::Request { .. } => "request",

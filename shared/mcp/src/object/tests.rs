@@ -27,11 +27,11 @@ fn an_object_that_repeats_a_name_has_no_members() {
 }
 
 #[test]
-fn a_known_object_is_read_up_to_the_member() {
-    let object = raw(r#"{"a":{"b":"no"},"b":"\u0079es","c":[1]}"#);
-    assert_eq!(text_of_known(&object, "b").as_deref(), Some("yes"));
-    assert_eq!(text_of_known(&object, "c"), None);
-    assert_eq!(text_of_known(&object, "d"), None);
+fn several_members_are_picked_in_one_pass() {
+    let object = raw(r#"{"c":[1],"a":{"b":"no"},"\u0062":"yes"}"#);
+    let found = pick(&object, ["b", "d", "a"]).unwrap().map(|value| value.map(RawValue::get));
+    assert_eq!(found, [Some("\"yes\""), None, Some(r#"{"b":"no"}"#)]);
+    assert!(pick(&raw(r#"{"a":1,"a":2}"#), ["b"]).is_none());
 }
 
 #[test]
