@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_policy::resource::{Kind, Metadata, Resource, Spec, ToolRules, Uid};
+use portcullis_policy::resource::{
+    Kind, McpServerSpec, Metadata, Resource, Spec, ToolOverride, ToolRules, Uid,
+};
 use portcullis_policy::snapshot::{
     BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, Opening,
-    PolicyEntry, ServerEntry, TeamEntry, ZoneEntry, default_zone_name, kind_order,
+    PolicyEntry, ServerEntry, ServerMetering, TeamEntry, ToolMetering, ZoneEntry, default_zone_name,
+    kind_order,
 };
 use portcullis_seal::sha256;
 use serde::Deserialize as _;
@@ -235,8 +238,13 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             served_by: zone.served_by,
             audit: zone.audit,
         }),
-        Spec::Customer(_) => Entry::Customer(CustomerEntry { uid, name }),
-        Spec::Team(team) => Entry::Team(TeamEntry { uid, name, customer: team.customer }),
+        Spec::Customer(customer) => {
+            Entry::Customer(CustomerEntry { uid, name, metering: customer.metering() })
+        }
+        Spec::Team(team) => {
+            let metering = team.metering();
+            Entry::Team(TeamEntry { uid, name, customer: team.customer, metering })
+        }
         Spec::McpServer(server) => {
             // No candidate changes these facts: see `since` for what looks back at changes of them.
             let (identity, observed) = catalog::server_facts(state.base(), &uid);
@@ -244,6 +252,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             let unreadable = || PrepareError::object(object, "what its tier says cannot be read".to_owned());
             let limits = settings.effective(&server).ok_or_else(unreadable)?.limits();
             let opening = opening(state, &uid, &settings)?;
+            let metering = server_metering(&server);
             Entry::Server(Box::new(ServerEntry {
                 uid,
                 name,
@@ -259,6 +268,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 observed,
                 opening,
                 sandbox: server.sandbox,
+                metering,
             }))
         }
         Spec::ToolBundle(bundle) => {
@@ -270,6 +280,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                     .map_err(|error| PrepareError::object(object, error.to_string()))?,
                 None => return Err(PrepareError::object(object, "it has no key material".to_owned())),
             };
+            let metering = key.metering();
             Entry::Key(Box::new(KeyEntry {
                 uid,
                 name,
@@ -282,11 +293,22 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 grants: key.grants,
                 expires_at: key.expires_at,
                 sandbox: key.sandbox,
+                metering,
             }))
         }
         Spec::Client(spec) => Entry::Client(Box::new(ClientEntry { uid, name, spec: *spec })),
         Spec::AccessPolicy(spec) => Entry::Policy(PolicyEntry { uid, name, spec }),
     }))
+}
+
+/// How much of a server and of its tools may be used, and what calls cost.
+fn server_metering(server: &McpServerSpec) -> ServerMetering {
+    let of_one = |of_one: &ToolOverride| {
+        let metering = ToolMetering { own: of_one.metering(), cost: of_one.cost() };
+        (metering != ToolMetering::default()).then(|| (of_one.name.clone(), metering))
+    };
+    let tools = server.tools.overrides.iter().filter_map(of_one).collect();
+    ServerMetering { own: server.metering(), cost: server.tools.cost(), tools }
 }
 
 /// For whom a server is open. What cannot be read opens nothing.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use portcullis_data_plane::sync::{ControlPlane, SyncConfig, Synced, Synchroniser};
 use portcullis_policy::Entry;
-use portcullis_policy::resource::Uid;
+use portcullis_policy::resource::{Metering, Uid};
 use portcullis_policy::snapshot::{
     SIGNATURE_PURPOSE, SnapshotHeader, SnapshotVersion, TeamEntry, ZoneEntry, encode_all,
 };
@@ -355,5 +355,6 @@ pub(crate) fn dangling() -> Entry {
         uid: Uid(Uuid::from_u128(1000)),
         name: "lost".parse().unwrap(),
         customer: Some("nobody".parse().unwrap()),
+        metering: Metering::default(),
     })
 }

@@ -7,7 +7,8 @@
 //! [`check`] judges a whole set of resources (references, zones, names) as `apply` does; [`snapshot`] is the flat list of
 //! entries that travels, is signed and is stored; [`compile`] turns it, whole or not at all, into the indexed [`Snapshot`];
 //! [`decide`] answers one question from it, in the [`circumstances`] of one call; [`explain`] is the same run with every step
-//! kept; [`reach`] asks it of everybody and everything, [`replay`] again of recorded calls; [`size`] and [`live`] say what holds of a call beyond its decision.
+//! kept; [`reach`] asks it of everybody and everything, [`replay`] again of recorded calls; [`size`] and
+//! [`live`] say what holds of a call beyond its decision, [`metering`] what it debits and costs.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -25,6 +26,7 @@ pub mod exposed;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod live;
+pub mod metering;
 pub mod opening;
 pub mod pattern;
 pub mod reach;

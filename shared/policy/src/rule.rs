@@ -34,6 +34,10 @@ pub enum RulePath {
     Field(&'static str),
     /// What a server's document says of calls of one tool: `spec.tools.overrides[TOOL].approval`.
     CallApproval(Arc<str>),
+    /// A place in a list of limits: `spec.budgets[N]`, or `spec.loopBreaker`, which is no list.
+    Limit(&'static str, u32),
+    /// The same of a tool: `spec.tools.overrides[TOOL].budgets[N]`.
+    ToolLimit(Arc<str>, &'static str, u32),
     /// `spec.grants[N]`
     Grant(u32),
     /// `spec.tools[N]`
@@ -103,6 +107,9 @@ impl fmt::Display for RulePath {
             Self::Bounds => f.write_str("bounds"),
             Self::Field(field) => f.write_str(field),
             Self::CallApproval(tool) => write!(f, "spec.tools.overrides[{tool}].approval"),
+            Self::Limit("loopBreaker", _) => f.write_str("spec.loopBreaker"),
+            Self::Limit(list, at) => write!(f, "spec.{list}[{at}]"),
+            Self::ToolLimit(tool, list, at) => write!(f, "spec.tools.overrides[{tool}].{list}[{at}]"),
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),
             Self::Team(at) => write!(f, "spec.members.teams[{at}]"),

@@ -1,6 +1,6 @@
 //! Virtual keys: what they name is there, and their patterns can be read.
 
-use super::{FindingsOf, ResourceSet, text};
+use super::{FindingsOf, ResourceSet, metering, text};
 use crate::resource::{Grant, Kind, VirtualKeySpec};
 
 /// How many grants a key may have.
@@ -14,6 +14,7 @@ pub(super) fn check(spec: &VirtualKeySpec, set: &ResourceSet, of: &mut FindingsO
         of.reference("spec.team", Kind::Team, team, set);
     }
     of.reference("spec.zone", Kind::TrustZone, &spec.zone, set);
+    metering::check("spec.", metering::Of::Key, &spec.metering(), set, of);
     if spec.grants.len() > MAX_GRANTS {
         of.add("spec.grants", format!("a key has at most {MAX_GRANTS} grants: put tools into bundles"));
         return;

@@ -4,6 +4,7 @@ mod bundle;
 mod client;
 pub mod governance;
 mod key;
+mod metering;
 pub(crate) mod policy;
 mod rollout;
 mod server;
@@ -121,15 +122,22 @@ pub fn check(set: &ResourceSet) -> Vec<Finding> {
         labels(&resource.metadata, &mut of);
         match &resource.spec {
             Spec::TrustZone(spec) => zone::check(spec, set, &mut of),
-            Spec::Customer(_) => {}
+            Spec::Customer(spec) => {
+                metering::check("spec.", metering::Of::Customer, &spec.metering(), set, &mut of);
+            }
             Spec::Team(spec) => {
+                metering::check("spec.", metering::Of::Team, &spec.metering(), set, &mut of);
                 if let Some(customer) = &spec.customer {
                     of.reference("spec.customer", Kind::Customer, customer, set);
                 }
             }
             Spec::RolloutPolicy(spec) => rollout::policy(spec, set, &mut of),
             Spec::TierDefaults(spec) => rollout::tier(resource.name(), spec, set, &mut of),
-            Spec::McpServer(spec) => server::check(spec, set, &mut of),
+            Spec::McpServer(spec) => {
+                server::check(spec, set, &mut of);
+                metering::check("spec.", metering::Of::Server, &spec.metering(), set, &mut of);
+                metering::costs(spec, &mut of);
+            }
             Spec::ToolBundle(spec) => bundle::check(spec, set, &mut of),
             Spec::VirtualKey(spec) => key::check(spec, set, &mut of),
             Spec::Role(spec) => governance::role(spec, &mut of),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{Findings, FindingsOf, ResourceSet, text};
+use super::{Findings, FindingsOf, ResourceSet, metering, text};
 use crate::address;
 use crate::exposed::valid_exposed_name;
 use crate::resource::{
@@ -289,8 +289,10 @@ fn overrides(spec: &McpServerSpec, set: &ResourceSet, of: &mut FindingsOf<'_>) {
         return;
     }
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, ToolOverride { name, alias, data_classes, zone, .. }) in overrides.iter().enumerate() {
+    for (at, of_one) in overrides.iter().enumerate() {
+        let ToolOverride { name, alias, data_classes, zone, .. } = of_one;
         let field = format!("spec.tools.overrides[{at}]");
+        metering::check(&format!("{field}."), metering::Of::Tool, &of_one.metering(), set, of);
         if !text::short(name, 1, 512) {
             of.add(&format!("{field}.name"), "the upstream's name of a tool has 1 to 512 characters");
         }

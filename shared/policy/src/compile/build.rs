@@ -1,8 +1,9 @@
 //! The compiler: follows every reference, indexes every name, and collects all that is wrong.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use portcullis_metering::Level;
 use portcullis_seal::sha256;
 
 use super::admission::{self, Admission};
@@ -11,9 +12,10 @@ use super::clients::clients;
 use super::conditions::conditions;
 use super::definitions::{definitions, hosted_where_it_may_be};
 use super::keys::{Known, keys};
-use super::model::{Server, SnapshotMark, Zone};
+use super::model::{Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use super::{CompileError, Snapshot};
+use crate::metering::{Metered, of_owner, of_server, of_tools};
 use crate::resource::{Kind, Name, PlaneLabels, Uid, serves};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{
@@ -75,6 +77,7 @@ pub(super) fn build(
     uids(&sorted, &mut notes);
     let zones = zones(sorted.zones, plane.as_ref(), &mut notes);
     let customers: HashSet<Name> = sorted.customers.iter().map(|entry| entry.name.clone()).collect();
+    let metered = tenants(&sorted.customers, &sorted.teams);
     let teams = teams(sorted.customers, sorted.teams, &mut notes);
     let servers = servers(sorted.servers, &zones, &mut notes);
     let sandboxes = servers.values().filter_map(|server| server.twin.clone()).map(|twin| (twin.uid(), twin));
@@ -95,8 +98,10 @@ pub(super) fn build(
         of_teams: &of_teams,
         mark: &mark,
         admission: &admission,
+        metered: &metered,
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
+    let metered = all_metered(metered, &by_key_name, &servers);
     keyed.dangling(&by_key_name, &clients, &mut notes);
     admission::dangling(&servers, &teams, &by_key_name, &mut notes);
     let there = |kind: Kind, name: &str| match kind {
@@ -139,6 +144,7 @@ pub(super) fn build(
         prompts,
         by_hash,
         by_key_name,
+        metered,
     })
 }
 
@@ -251,7 +257,9 @@ fn servers(
             notes.dangling(format!("McpServer/{}", entry.name), "zone", "TrustZone", &entry.zone);
             continue;
         };
+        let metered = of_server(&entry);
         let made = |entry: ServerEntry, twin, twin_of| Server {
+            metered: metered.clone(),
             zone_audit: zone.entry.audit,
             zone: Arc::clone(zone),
             refused_class: zone.refused_class(entry.data_classes.iter()).cloned(),
@@ -269,6 +277,59 @@ fn servers(
     }
     servers
 }
+
+/// What customers and teams say of how much may be used.
+#[derive(Default)]
+pub(super) struct Tenants {
+    customers: BTreeMap<Name, Arc<Metered>>,
+    teams: BTreeMap<Name, Arc<Metered>>,
+}
+
+impl Tenants {
+    /// What a key of a team, which is a customer's, has to keep to.
+    pub(super) fn of(
+        &self,
+        customer: Option<&Name>,
+        team: Option<&Name>,
+    ) -> impl Iterator<Item = Arc<Metered>> {
+        let customer = customer.and_then(|name| self.customers.get(name));
+        let team = team.and_then(|name| self.teams.get(name));
+        customer.into_iter().chain(team).cloned()
+    }
+}
+
+fn tenants(customers: &[CustomerEntry], teams: &[TeamEntry]) -> Tenants {
+    let customer = |entry: &CustomerEntry| {
+        Some((entry.name.clone(), of_owner(Level::Customer, entry.uid, &entry.name, &entry.metering)?))
+    };
+    let team = |entry: &TeamEntry| {
+        Some((entry.name.clone(), of_owner(Level::Team, entry.uid, &entry.name, &entry.metering)?))
+    };
+    Tenants {
+        customers: customers.iter().filter_map(customer).collect(),
+        teams: teams.iter().filter_map(team).collect(),
+    }
+}
+
+/// Whatever says how much may be used, in the order of levels, then of names.
+fn all_metered(
+    tenants: Tenants,
+    keys: &HashMap<Name, Arc<Principal>>,
+    servers: &HashMap<Name, Arc<Server>>,
+) -> Vec<Arc<Metered>> {
+    let keys: BTreeMap<&Name, &Arc<Metered>> = keys
+        .iter()
+        .filter_map(|(name, key)| Some((name, key.metered.iter().find(|of| of.owner.level == Level::Key)?)))
+        .collect();
+    let servers: BTreeMap<&Name, &Arc<Server>> = servers.iter().collect();
+    let mut all: Vec<Arc<Metered>> =
+        tenants.customers.into_values().chain(tenants.teams.into_values()).collect();
+    all.extend(keys.into_values().cloned());
+    all.extend(servers.values().filter_map(|server| server.metered.clone()));
+    all.extend(servers.values().flat_map(|server| of_tools(&server.entry).into_values()));
+    all
+}
+
 /// The entry of a server's sandbox.
 fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
     let sandbox = server.sandbox.as_ref()?;

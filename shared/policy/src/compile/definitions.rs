@@ -1,6 +1,6 @@
 //! Tools and prompts: their names at every endpoint, and whether they may be served.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use super::HeaderParam;
@@ -8,6 +8,7 @@ use super::header_params::header_params;
 use super::model::{Candidate, CandidateState, Definition, Offer, Server, Zone};
 use super::notes::Notes;
 use crate::exposed::exposed_name;
+use crate::metering::{Cost, Metered, cost_of, of_tools};
 use crate::render::members;
 use crate::resource::{Name, Transport, Uid};
 use crate::rule::DefinitionKind;
@@ -30,6 +31,8 @@ pub(super) fn definitions(
             (server.uid(), offer)
         })
         .collect();
+    let metered: HashMap<Uid, BTreeMap<String, Arc<Metered>>> =
+        servers.values().map(|server| (server.uid(), of_tools(&server.entry))).collect();
     let mut tools = Names::with_capacity(entries.len());
     let mut prompts = Names::new();
     for (kind, entry) in entries {
@@ -49,7 +52,9 @@ pub(super) fn definitions(
                 }
             },
         };
-        let candidate = Arc::new(candidate(kind, entry, &offer.server, zone, notes));
+        let metered = metered.get(&entry.server).and_then(|tools| tools.get(&entry.name));
+        let metered = metered.filter(|_| kind == DefinitionKind::Tool).cloned();
+        let candidate = Arc::new(candidate(kind, entry, &offer.server, zone, metered, notes));
         let (list, names, what) = match kind {
             DefinitionKind::Tool => (&mut offer.tools, &mut tools, "exposed tool names"),
             DefinitionKind::Prompt => (&mut offer.prompts, &mut prompts, "exposed prompt names"),
@@ -72,6 +77,7 @@ fn candidate(
     entry: DefinitionEntry,
     server: &Arc<Server>,
     zone: Arc<Zone>,
+    metered: Option<Arc<Metered>>,
     notes: &mut Notes,
 ) -> Candidate {
     let label = format!("{} {} of {}", kind.as_str(), entry.name, server.name());
@@ -114,6 +120,11 @@ fn candidate(
                     zone: Arc::clone(&zone),
                     header_params,
                     approval: entry.approval,
+                    cost: match kind {
+                        DefinitionKind::Tool => cost_of(&server.entry, &name),
+                        DefinitionKind::Prompt => Cost::default(),
+                    },
+                    metered,
                 })),
                 Err(message) => {
                     notes.report(format!("{label} is left out: {message}"));

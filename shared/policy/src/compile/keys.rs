@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use portcullis_metering::Level;
 use portcullis_seal::Fingerprint;
 
 use super::admission::Admission;
+use super::build::Tenants;
 use super::clients::Keyed;
-use super::model::{Principal, Server, SnapshotMark, Zone};
+use super::model::{Beside, Principal, Server, SnapshotMark, Zone};
 use super::notes::Notes;
 use crate::access::{Access, Membership};
 use crate::bundle::Bundle;
+use crate::metering::{Metered, of_owner};
 use crate::opening::Admitted;
 use crate::resource::{Grant, Name};
 use crate::snapshot::KeyEntry;
@@ -25,6 +28,7 @@ pub(super) struct Known<'a> {
     pub(super) of_teams: &'a HashMap<Name, Arc<[Membership]>>,
     pub(super) mark: &'a Arc<SnapshotMark>,
     pub(super) admission: &'a Admission<'a>,
+    pub(super) metered: &'a Tenants,
 }
 
 /// What keys share their access by: zone, grants, the bundles of the team, and what is open for them.
@@ -48,6 +52,9 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
             let (zone, grants) = (zone.clone(), grants.clone());
             Arc::new(Access::new(zone, grants, Arc::clone(memberships), admitted.clone()))
         });
+        let own = of_owner(Level::Key, entry.uid, &entry.name, &entry.metering);
+        let metered: Box<[Arc<Metered>]> =
+            known.metered.of(customer.as_ref(), entry.team.as_ref()).chain(own).collect();
         let expires = entry.expires_at.as_ref().map(unix_ms);
         let client_rules = known.keyed.of(&entry.name, &entry.labels);
         let subject: Arc<str> = entry.principal.subject.as_str().into();
@@ -66,6 +73,8 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
                 access: Arc::clone(access),
                 client_rules: Arc::clone(&client_rules),
                 conditions: OnceLock::new(),
+                metered: metered.clone(),
+                beside: Beside::default(),
                 snapshot: Arc::clone(known.mark),
             })
         };

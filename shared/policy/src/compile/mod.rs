@@ -26,6 +26,7 @@ pub use header_params::{HeaderParam, ParamKind};
 pub use model::{Definition, Principal, Prompt, Server, Tool, Zone};
 
 use crate::bundle::Bundle;
+use crate::metering::Metered;
 use crate::resource::{Name, PlaneLabels, Uid};
 use crate::rule::DefinitionKind;
 use crate::snapshot::{Entry, SnapshotHeader, SnapshotVersion};
@@ -52,6 +53,8 @@ pub struct Snapshot {
     prompts: HashMap<Arc<str>, Arc<Candidate>>,
     by_hash: HashMap<Fingerprint, Arc<Principal>>,
     by_key_name: HashMap<Name, Arc<Principal>>,
+    /// Whatever says how much may be used, in the order of levels, then of names.
+    pub(crate) metered: Vec<Arc<Metered>>,
 }
 
 impl Snapshot {

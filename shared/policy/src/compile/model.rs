@@ -1,5 +1,6 @@
 //! What a compiled snapshot is made of: entries with their references followed.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::header_params::HeaderParam;
 use crate::access::Access;
+use crate::metering::{Cost, Metered};
 use crate::resource::{AuditMode, CallApproval, Kind, Name, PrincipalKind, Uid};
 use crate::rule::{DefinitionKind, Rule, RulePath};
 use crate::snapshot::{ServerEntry, ZoneEntry};
@@ -57,6 +59,8 @@ pub struct Server {
     pub(crate) twin: Option<Arc<Server>>,
     /// Of a sandbox: the uid of the server whose twin it is.
     pub(crate) twin_of: Option<Uid>,
+    /// How much of it may be used.
+    pub(crate) metered: Option<Arc<Metered>>,
 }
 
 impl Server {
@@ -107,6 +111,10 @@ pub struct Definition {
     pub header_params: Vec<HeaderParam>,
     /// Whether a person has to approve each call.
     pub approval: CallApproval,
+    /// What a call costs; nothing for prompts.
+    pub cost: Cost,
+    /// How much of it may be used.
+    pub(crate) metered: Option<Arc<Metered>>,
 }
 
 impl Definition {
@@ -190,11 +198,31 @@ pub struct Principal {
     pub(crate) client_rules: Arc<[u32]>,
     /// As policies see it; made when the first of them may apply.
     pub(crate) conditions: OnceLock<Arc<portcullis_conditions::Caller>>,
+    /// How much it may use: of its customer, its team and its key, as far as they say something.
+    pub(crate) metered: Box<[Arc<Metered>]>,
+    /// What a data plane keeps of it as long as this snapshot lives.
+    pub(crate) beside: Beside,
     /// The snapshot that it belongs to: compared by address only.
     pub(crate) snapshot: Arc<SnapshotMark>,
 }
 
+/// A place for one thing that a data plane finds out about a principal and keeps as long as the snapshot lives.
+#[derive(Default)]
+pub(crate) struct Beside(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl std::fmt::Debug for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Beside")
+    }
+}
+
 impl Principal {
+    /// What a data plane keeps of this principal as long as the snapshot lives; made when it is first asked for. Of one type only:
+    /// `None` where something else was put there.
+    pub fn beside<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.beside.0.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
     /// The way that this principal takes to a server: its sandbox, where it asks for that and there is one.
     #[must_use]
     pub fn way<'a>(&self, server: &'a Arc<Server>) -> &'a Arc<Server> {

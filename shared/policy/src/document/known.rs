@@ -16,15 +16,14 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
             "spec.auth.tokenExchange",
             "spec.auth.perUserOAuth",
             "spec.auth.mtls",
-            "spec.tools.overrides[].costMicroUsd",
-            "spec.tools.overrides[].maxCostMicroUsd",
         ],
-        Kind::Customer | Kind::Team => &["spec.budgets", "spec.rateLimits"],
-        Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ToolBundle => &["spec.members.groups"],
         Kind::TierDefaults => &["spec.tools.approval"],
         Kind::TrustZone
+        | Kind::Customer
+        | Kind::Team
+        | Kind::VirtualKey
         | Kind::ApprovalRule
         | Kind::RolloutPolicy
         | Kind::Role

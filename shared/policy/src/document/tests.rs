@@ -40,8 +40,15 @@ spec:
   tools:
     newTools: require-approval
     changedTools: quarantine
-    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas, approval: per-call } ]
+    overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas, approval: per-call, costMicroUsd: 250, maxCostMicroUsd: 250, budgets: [ { calls: 10, period: 1h } ], rateLimits: [ { requests: 1, per: 1m, each: key } ], concurrency: 1 } ]
+    costMicroUsd: 10
+    maxCostMicroUsd: 500
+    costFrom: example.com/cost
+    costOnError: free
   limits: { timeout: 30s, maxRequestBytes: 1MiB, maxResponseBytes: 4MiB, concurrency: 64 }
+  budgets: [ { calls: 100000, period: 1d } ]
+  rateLimits: [ { requests: 100, per: 1s, tool: "create_*", each: customer } ]
+  concurrency: [ { calls: 64 }, { calls: 4, each: key, wait: 50ms } ]
   rollout: { policy: careful }
   sandbox: { transport: { streamableHttp: { url: "https://sandbox.example.com/mcp" } } }
 ---
@@ -89,11 +96,12 @@ spec:
 kind: Customer
 apiVersion: portcullis/v1
 metadata: { name: acme }
+spec: { budgets: [ { amountMicroUsd: 50000000, period: 1mo, warnAt: 80%, onOutage: { share: 5% } } ], rateLimits: [ { requests: 1000, per: 1s, onOutage: allow } ], concurrency: 100, loopBreaker: { calls: 20, within: 1m } }
 ---
 kind: Team
 apiVersion: portcullis/v1
 metadata: { name: support-team }
-spec: { customer: acme }
+spec: { customer: acme, budgets: [ { calls: 100000, period: 1d, rolling: true, override: { calls: 200000, until: "2027-01-01T00:00:00Z" } } ], rateLimits: [ { requests: 10, per: 1s, server: crm, each: principal } ], concurrency: 50, loopBreaker: { calls: 10, within: 30s } }
 ---
 kind: VirtualKey
 apiVersion: portcullis/v1
@@ -105,6 +113,10 @@ spec:
   grants: [ { bundle: support }, { server: crm, allow: [a], except: [b], prompts: [c], resources: ["crm://*"] } ]
   expiresAt: "2027-01-01T00:00:00Z"
   sandbox: true
+  budgets: [ { amountMicroUsd: 1000000, period: 3mo, fiscalYearStart: 4, onOutage: deny } ]
+  rateLimits: [ { requests: 50, per: 1s, burst: 100 }, { tool: "crm_*", requests: 5, per: 1s } ]
+  concurrency: 8
+  loopBreaker: { calls: 5, within: 10s }
 ---
 kind: Client
 apiVersion: portcullis/v1

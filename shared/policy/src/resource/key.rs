@@ -5,6 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Name;
+use super::metering::{Budget, Concurrency, LoopBreaker, Metering, RateLimit};
 use super::server::default_zone;
 
 /// The spec of a `VirtualKey`. Its secret is no part of it.
@@ -29,6 +30,31 @@ pub struct VirtualKeySpec {
     /// is one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sandbox: bool,
+    /// What may be used in a period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many at once, on all data planes together.
+    #[serde(default, skip_serializing_if = "Concurrency::is_empty")]
+    pub concurrency: Concurrency,
+    /// How often the same call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_breaker: Option<LoopBreaker>,
+}
+
+impl VirtualKeySpec {
+    /// What it says of how much may be used.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        Metering {
+            budgets: self.budgets.clone(),
+            rate_limits: self.rate_limits.clone(),
+            concurrency: self.concurrency.clone(),
+            loop_breaker: self.loop_breaker,
+        }
+    }
 }
 
 /// Who calls.

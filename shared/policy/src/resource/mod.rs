@@ -8,6 +8,7 @@ pub mod approval_rule;
 pub mod bundle;
 pub mod client;
 pub mod key;
+pub mod metering;
 pub mod name;
 pub mod network;
 pub mod quantity;
@@ -27,6 +28,10 @@ pub use approval_rule::{AcceptedRisk, ApprovalMatch, ApprovalRuleSpec, Approver,
 pub use bundle::{BundleMember, BundleMembership, ToolBundleSpec, ToolRewrite};
 pub use client::{ClientMatch, ClientReach, ClientSpec, ProgramMatch, Reached};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
+pub use metering::{
+    Budget, BudgetOverride, Concurrency, ConcurrencyLimit, CostOnError, Each, LoopBreaker, Metering,
+    OnOutage, Period, RateLimit, ToolCost,
+};
 pub use name::{BadName, Name, Uid};
 pub use network::{BadNetwork, Network};
 pub use quantity::{ByteSize, HumanDuration};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::metering::{Budget, Concurrency, CostOnError, Metering, RateLimit, ToolCost};
 use super::tier::LimitSettings;
 use super::{ByteSize, HumanDuration, Name};
 
@@ -47,6 +48,28 @@ pub struct McpServerSpec {
     /// Another way in, for keys with `sandbox: true`; they never take the ordinary one then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// What may be used in a period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many at once, on all data planes together.
+    #[serde(default, skip_serializing_if = "Concurrency::is_empty")]
+    pub concurrency: Concurrency,
+}
+
+impl McpServerSpec {
+    /// What it says of how much may be used.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        Metering {
+            budgets: self.budgets.clone(),
+            rate_limits: self.rate_limits.clone(),
+            concurrency: self.concurrency.clone(),
+            loop_breaker: None,
+        }
+    }
 }
 
 /// The stages that a server goes through.
@@ -245,9 +268,34 @@ pub struct ToolSettings {
     /// Definitions that no longer match their pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_tools: Option<ChangedTools>,
+    /// What a call costs, in millionths of a US dollar; where the server tells it, what an answer costs that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micro_usd: Option<u64>,
+    /// What a call costs at most: reserved before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_micro_usd: Option<u64>,
+    /// The member of the result's `_meta` in which the server tells what the call cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_from: Option<String>,
+    /// What a call costs that ended in a tool error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_on_error: Option<CostOnError>,
     /// What is said of single tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<ToolOverride>,
+}
+
+impl ToolSettings {
+    /// What it says of the cost of a call.
+    #[must_use]
+    pub fn cost(&self) -> ToolCost {
+        ToolCost {
+            cost_micro_usd: self.cost_micro_usd,
+            max_cost_micro_usd: self.max_cost_micro_usd,
+            cost_from: self.cost_from.clone(),
+            cost_on_error: self.cost_on_error,
+        }
+    }
 }
 
 impl ToolSettings {
@@ -319,6 +367,53 @@ pub struct ToolOverride {
     /// Whether a person has to approve each call.
     #[serde(default, skip_serializing_if = "CallApproval::is_none")]
     pub approval: CallApproval,
+    /// What a call costs, in millionths of a US dollar; where the server tells it, what an answer costs that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micro_usd: Option<u64>,
+    /// What a call costs at most: reserved before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_micro_usd: Option<u64>,
+    /// The member of the result's `_meta` in which the server tells what the call cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_from: Option<String>,
+    /// What a call costs that ended in a tool error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_on_error: Option<CostOnError>,
+    /// What may be used in a period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many at once, on all data planes together.
+    #[serde(default, skip_serializing_if = "Concurrency::is_empty")]
+    pub concurrency: Concurrency,
+}
+
+impl ToolOverride {
+    /// What it says of the cost of a call.
+    #[must_use]
+    pub fn cost(&self) -> ToolCost {
+        ToolCost {
+            cost_micro_usd: self.cost_micro_usd,
+            max_cost_micro_usd: self.max_cost_micro_usd,
+            cost_from: self.cost_from.clone(),
+            cost_on_error: self.cost_on_error,
+        }
+    }
+}
+
+impl ToolOverride {
+    /// What it says of how much may be used.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        Metering {
+            budgets: self.budgets.clone(),
+            rate_limits: self.rate_limits.clone(),
+            concurrency: self.concurrency.clone(),
+            loop_breaker: None,
+        }
+    }
 }
 
 /// Whether a person has to approve each call of a tool.

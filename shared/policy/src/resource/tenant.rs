@@ -3,17 +3,69 @@
 use serde::{Deserialize, Serialize};
 
 use super::Name;
+use super::metering::{Budget, Concurrency, LoopBreaker, Metering, RateLimit};
 
 /// The spec of a `Customer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CustomerSpec {}
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CustomerSpec {
+    /// What may be used in a period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many at once, on all data planes together.
+    #[serde(default, skip_serializing_if = "Concurrency::is_empty")]
+    pub concurrency: Concurrency,
+    /// How often the same call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_breaker: Option<LoopBreaker>,
+}
+
+impl CustomerSpec {
+    /// What it says of how much may be used.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        Metering {
+            budgets: self.budgets.clone(),
+            rate_limits: self.rate_limits.clone(),
+            concurrency: self.concurrency.clone(),
+            loop_breaker: self.loop_breaker,
+        }
+    }
+}
 
 /// The spec of a `Team`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TeamSpec {
     /// The customer that it works for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<Name>,
+    /// What may be used in a period.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// How many at once, on all data planes together.
+    #[serde(default, skip_serializing_if = "Concurrency::is_empty")]
+    pub concurrency: Concurrency,
+    /// How often the same call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_breaker: Option<LoopBreaker>,
+}
+
+impl TeamSpec {
+    /// What it says of how much may be used.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        Metering {
+            budgets: self.budgets.clone(),
+            rate_limits: self.rate_limits.clone(),
+            concurrency: self.concurrency.clone(),
+            loop_breaker: self.loop_breaker,
+        }
+    }
 }

@@ -20,7 +20,8 @@ use serde_json::value::RawValue;
 use crate::circumstances::Era;
 use crate::resource::{
     AccessPolicySpec, AuditMode, Auth, BundleMember, BundleMembership, CallApproval, ClientSpec, Environment,
-    Grant, Hosting, Limits, Name, Network, PlaneLabels, PrincipalSpec, Sandbox, Tier, Transport, Uid,
+    Grant, Hosting, Limits, Metering, Name, Network, PlaneLabels, PrincipalSpec, Sandbox, Tier, ToolCost,
+    Transport, Uid,
 };
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
@@ -117,6 +118,9 @@ pub struct CustomerEntry {
     pub uid: Uid,
     /// Name.
     pub name: Name,
+    /// How much its teams may use.
+    #[serde(default, skip_serializing_if = "Metering::is_empty")]
+    pub metering: Metering,
 }
 
 /// A team.
@@ -130,6 +134,9 @@ pub struct TeamEntry {
     /// Its customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<Name>,
+    /// How much its keys may use.
+    #[serde(default, skip_serializing_if = "Metering::is_empty")]
+    pub metering: Metering,
 }
 
 /// An upstream server.
@@ -168,6 +175,45 @@ pub struct ServerEntry {
     /// The way in for keys that ask for the sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// How much of it may be used, and what a call costs.
+    #[serde(default, skip_serializing_if = "ServerMetering::is_empty")]
+    pub metering: ServerMetering,
+}
+
+/// How much of a server may be used, and what a call of its tools costs. That of tools stands here, so that a definition that goes
+/// and comes back finds what was used of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerMetering {
+    /// Of the server as a whole.
+    #[serde(skip_serializing_if = "Metering::is_empty")]
+    pub own: Metering,
+    /// What calls of its tools cost, as far as nothing else is said of a tool.
+    #[serde(skip_serializing_if = "ToolCost::is_empty")]
+    pub cost: ToolCost,
+    /// Of single tools, by the upstream's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ToolMetering>,
+}
+
+impl ServerMetering {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How much of a tool may be used, and what a call costs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolMetering {
+    /// How much.
+    #[serde(skip_serializing_if = "Metering::is_empty")]
+    pub own: Metering,
+    /// What a call costs, as far as the tool's override says it.
+    #[serde(skip_serializing_if = "ToolCost::is_empty")]
+    pub cost: ToolCost,
 }
 
 /// For whom a server is open.
@@ -317,6 +363,9 @@ pub struct KeyEntry {
     /// Whether it asks for the sandbox.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sandbox: bool,
+    /// How much it may use.
+    #[serde(default, skip_serializing_if = "Metering::is_empty")]
+    pub metering: Metering,
 }
 
 /// A rule for AI applications.

@@ -235,19 +235,13 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "per-call",
         ),
         (
-            server("  tools: { overrides: [ { name: a, costMicroUsd: 1 } ] }"),
+            server("  tools: { overrides: [ { name: a, costMicroUsd: -1 } ] }"),
             6,
             "McpServer/x",
             "spec.tools.overrides[0].costMicroUsd",
-            "known but not enforced",
+            "u64",
         ),
-        (
-            server("  tools: { overrides: [ { name: a, maxCostMicroUsd: 1 } ] }"),
-            6,
-            "McpServer/x",
-            "spec.tools.overrides[0].maxCostMicroUsd",
-            "known but not enforced",
-        ),
+        (server("  tools: { costOnError: never }"), 6, "McpServer/x", "spec.tools.costOnError", "free"),
         (
             document("TierDefaults", "  tools: { approval: per-call }"),
             5,
@@ -290,11 +284,35 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "spec.autoApprove.risk",
             "warn",
         ),
-        (document("Customer", "  budgets: []"), 5, "Customer/x", "spec.budgets", "known but not enforced"),
-        (document("Team", "  rateLimits: []"), 5, "Team/x", "spec.rateLimits", "known but not enforced"),
-        (key("  budgets: []"), 6, "VirtualKey/x", "spec.budgets", "known but not enforced"),
-        (key("  rateLimits: []"), 6, "VirtualKey/x", "spec.rateLimits", "known but not enforced"),
-        (key("  concurrency: 8"), 6, "VirtualKey/x", "spec.concurrency", "known but not enforced"),
+        (
+            document("Customer", "  budgets: [ { calls: 1, period: 2d } ]"),
+            5,
+            "Customer/x",
+            "spec.budgets[0].period",
+            "1m 1h 1d 1w 1mo 3mo 1y",
+        ),
+        (
+            document("Team", "  rateLimits: [ { requests: 1, per: second } ]"),
+            5,
+            "Team/x",
+            "spec.rateLimits[0].per",
+            "is no duration",
+        ),
+        (
+            key("  budgets: [ { calls: 1, period: 1d, onOutage: pray } ]"),
+            6,
+            "VirtualKey/x",
+            "spec.budgets[0].onOutage",
+            "deny",
+        ),
+        (key("  concurrency: many"), 6, "VirtualKey/x", "spec.concurrency", "a number of calls such as 8"),
+        (
+            key("  concurrency: [ { calls: 1, each: zone } ]"),
+            6,
+            "VirtualKey/x",
+            "spec.concurrency[0].each",
+            "principal",
+        ),
         (document("TrustZone", "  audit: durable"), 5, "TrustZone/x", "spec.audit", "known but not enforced"),
         // The language itself.
         ("a: b: c".to_owned(), 1, "", "", "not readable as YAML or JSON"),
@@ -320,11 +338,11 @@ metadata: { name: a }
 spec:
   principal: { kind: agent, subject: 5 }
   zone: Foo
-  budgets: []
+  budget: []
   grants:
     - bundle: x
       allow: [a]
-    - nope: 1
+    - { bundle: z, nope: 1 }
     - server: y
 ---
 apiVersion: portcullis/v1
@@ -353,7 +371,7 @@ spec: { audit: durable, foo: 1 }
         [
             "a.yaml:5 spec.principal.subject",
             "a.yaml:6 spec.zone",
-            "a.yaml:7 spec.budgets",
+            "a.yaml:7 spec.budget",
             "a.yaml:9 spec.grants[0]",
             "a.yaml:11 spec.grants[1].nope",
             "a.yaml:20 metadata.labels.a",
@@ -369,7 +387,9 @@ spec: { audit: durable, foo: 1 }
 fn a_problem_prints_with_file_line_resource_and_field() {
     assert_eq!(
         problems("apiVersion: portcullis/v1\nkind: Team\nmetadata: { name: x }\nspec: { customers: a }"),
-        ["f.yaml:4: Team/x: spec.customers: no such field is known here; known are: customer"]
+        [
+            "f.yaml:4: Team/x: spec.customers: no such field is known here; known are: customer, budgets, rateLimits, concurrency, loopBreaker"
+        ]
     );
 }
 

@@ -1,0 +1,194 @@
+//! What meters the calls of one principal of one thing. Data planes make it once for each snapshot and keep what they found by it.
+
+use std::sync::Arc;
+
+use portcullis_metering::AccountId;
+use portcullis_metering::purse::Charge;
+use portcullis_seal::sha256;
+use uuid::Uuid;
+
+use super::compile::Metered;
+use super::owner::{first_16, tool_uid};
+use super::terms::{BudgetTerms, Cost, LimitTerms, Loops};
+use crate::compile::model::{Principal, Tool};
+use crate::compile::{Server, Snapshot};
+use crate::decide::{Permit, Target};
+use crate::metering::Owner;
+use crate::resource::Each;
+use crate::rule::Rule;
+
+/// What meters a call.
+#[derive(Debug)]
+pub struct CallMetering {
+    owners: Vec<Arc<Metered>>,
+    server: Arc<Server>,
+    tool: Option<Arc<Tool>>,
+    principal: Arc<Principal>,
+}
+
+impl CallMetering {
+    /// The accounts that it debits, in the order in which they are tried.
+    #[must_use]
+    pub fn charges(&self) -> Vec<Charge> {
+        self.owners.iter().flat_map(|owner| &owner.budgets).map(BudgetTerms::charge).collect()
+    }
+
+    /// The rate limits that it meets, each with the id of whose bucket it is: nil where all share one.
+    pub fn rates(&self) -> impl Iterator<Item = (&LimitTerms, Uuid)> {
+        self.limits(|owner| &owner.rates)
+    }
+
+    /// The limits of calls at once that it meets, likewise.
+    pub fn gates(&self) -> impl Iterator<Item = (&LimitTerms, Uuid)> {
+        self.limits(|owner| &owner.gates)
+    }
+
+    fn limits<'a>(
+        &'a self,
+        of: impl Fn(&'a Metered) -> &'a [LimitTerms] + 'a,
+    ) -> impl Iterator<Item = (&'a LimitTerms, Uuid)> + 'a {
+        let all = self.owners.iter().flat_map(move |owner| of(owner).iter().map(move |limit| (owner, limit)));
+        all.filter(|(owner, limit)| self.meets(&owner.owner, limit))
+            .filter_map(|(_, limit)| self.subject(limit.each).map(|subject| (limit, subject)))
+    }
+
+    /// Whether a limit is about this call.
+    fn meets(&self, owner: &Owner, limit: &LimitTerms) -> bool {
+        let server = limit.server.as_ref().is_none_or(|server| server == self.server.name());
+        let tool = limit.tool.as_ref().is_none_or(|pattern| {
+            self.tool.as_ref().is_some_and(|tool| match (&owner.level, &tool.exposed) {
+                (portcullis_metering::Level::Server | portcullis_metering::Level::Tool, _) => {
+                    pattern.matches(&tool.name)
+                }
+                (_, Some(exposed)) => pattern.matches(exposed),
+                (_, None) => pattern.matches(&format!("{}_{}", self.server.name(), tool.name)),
+            })
+        });
+        server && tool
+    }
+
+    /// Who of those that a limit tells apart this call is of; `None` where it has none of that kind, so that the limit is not about it.
+    fn subject(&self, each: Option<Each>) -> Option<Uuid> {
+        let named = |kind: &str, name: &str| first_16(&sha256(format!("{kind}\0{name}").as_bytes()));
+        Some(match each {
+            None => Uuid::nil(),
+            Some(Each::Customer) => named("customer", self.principal.customer.as_ref()?.as_str()),
+            Some(Each::Team) => named("team", self.principal.team.as_ref()?.as_str()),
+            Some(Each::Key) => self.principal.key_uid.0,
+            Some(Each::Principal) => self.principal_id(),
+            Some(Each::Server) => self.server.registered_uid().0,
+            Some(Each::Tool) => tool_uid(self.server.registered_uid(), &self.tool.as_ref()?.name),
+        })
+    }
+
+    /// Who calls, whatever the key: the loop breaker counts by it, and limits for each principal.
+    #[must_use]
+    pub fn principal_id(&self) -> Uuid {
+        let text = format!("principal\0{}\0{}", self.principal.kind.as_str(), self.principal.subject);
+        first_16(&sha256(text.as_bytes()))
+    }
+
+    /// The loop breaker: the key's own, or its team's, or its customer's.
+    #[must_use]
+    pub fn loops(&self) -> Option<(Loops, Rule)> {
+        self.owners.iter().rev().find_map(|owner| {
+            let loops = owner.loops?;
+            Some((loops, owner.owner.rule("loopBreaker", 0)))
+        })
+    }
+
+    /// What it costs.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.tool.as_ref().map(|tool| Cost::clone(&tool.cost)).unwrap_or_default()
+    }
+
+    /// The budget that an account is.
+    #[must_use]
+    pub fn budget_rule(&self, account: AccountId) -> Option<Rule> {
+        self.owners.iter().find_map(|owner| {
+            let budget = owner.budgets.iter().find(|budget| budget.account == account)?;
+            Some(owner.owner.rule("budgets", budget.at))
+        })
+    }
+
+    /// The rule that a rate limit is.
+    #[must_use]
+    pub fn rate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
+        self.limit_rule("rateLimits", limit, |owner| &owner.rates)
+    }
+
+    /// The rule that a limit of calls at once is.
+    #[must_use]
+    pub fn gate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
+        self.limit_rule("concurrency", limit, |owner| &owner.gates)
+    }
+
+    fn limit_rule(
+        &self,
+        list: &'static str,
+        limit: &LimitTerms,
+        of: impl Fn(&Metered) -> &[LimitTerms],
+    ) -> Option<Rule> {
+        let owner = self.owners.iter().find(|owner| of(owner).iter().any(|of_one| of_one.id == limit.id))?;
+        Some(owner.owner.rule(list, limit.at))
+    }
+
+    /// Every rule by which it is metered, for `explain`.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let budgets = self
+            .owners
+            .iter()
+            .flat_map(|owner| owner.budgets.iter().map(|budget| owner.owner.rule("budgets", budget.at)));
+        let rates = self.rates().filter_map(|(limit, _)| self.rate_rule(limit));
+        let gates = self.gates().filter_map(|(limit, _)| self.gate_rule(limit));
+        let loops = self.loops().map(|(_, rule)| rule);
+        budgets.chain(rates).chain(gates).chain(loops).collect()
+    }
+}
+
+impl Permit {
+    /// What meters the call that this permits; `None` where nothing does. To speak to a server without calling anything of it is
+    /// not metered.
+    #[must_use]
+    pub fn metering(&self) -> Option<CallMetering> {
+        let (principal, server) = (self.principal(), self.server());
+        let (tool, own) = match self.target() {
+            Target::Server => return None,
+            Target::Tool(tool) => (Some(tool), tool.metered.as_ref()),
+            Target::Prompt(_) | Target::Resource { .. } => (None, None),
+        };
+        let owners: Vec<Arc<Metered>> =
+            principal.metered.iter().chain(&server.metered).chain(own).cloned().collect();
+        (!owners.is_empty()).then(|| CallMetering {
+            owners,
+            server: Arc::clone(server),
+            tool: tool.cloned(),
+            principal: Arc::clone(principal),
+        })
+    }
+
+    /// What the call costs, metered or not: for the record.
+    #[must_use]
+    pub fn cost(&self) -> Option<&Cost> {
+        match self.target() {
+            Target::Tool(tool) => Some(&tool.cost),
+            _ => None,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Every budget with its owner, in the order of levels, then of names.
+    pub fn budgets(&self) -> impl Iterator<Item = (&Owner, &BudgetTerms)> {
+        self.metered.iter().flat_map(|of| of.budgets.iter().map(move |budget| (&of.owner, budget)))
+    }
+
+    /// Every rate limit and limit of calls at once with its owner, likewise.
+    pub fn limits(&self) -> impl Iterator<Item = (&Owner, &LimitTerms)> {
+        self.metered
+            .iter()
+            .flat_map(|of| of.rates.iter().chain(&of.gates).map(move |limit| (&of.owner, limit)))
+    }
+}
