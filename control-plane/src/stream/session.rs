@@ -159,6 +159,7 @@ async fn take_in(parts: &DistributionParts, connection: &Connection, said: Said)
             let answer = parts.calls.ask(&connection.name, ask).await;
             connection.outbox.answer(answer);
         }
+        Said::CallGivenBack(given) => parts.calls.take_back(&connection.name, &given).await,
         Said::Status(status) => {
             let state = parts.store.state();
             parts.catalog.used(&state, &status.servers);
