@@ -130,6 +130,25 @@ async fn a_snapshot_that_cannot_be_kept_is_enforced_and_written_as_soon_as_it_ca
     plane.end().await;
 }
 
+#[tokio::test]
+async fn what_a_crash_left_of_a_file_is_gone_after_the_next_start() {
+    let (dir, mut control) = kept().await;
+    let left = ["snapshot.new", "secrets.new", "labels.new"].map(|name| dir.path().join(name));
+    for path in &left {
+        std::fs::write(path, b"PCSECR1\nhalf of a secret").unwrap();
+    }
+    std::fs::remove_file(&left[2]).unwrap();
+    let stays = obstacle(dir.path(), "labels.new");
+    let plane = Plane::start(control.config(dir.path()));
+    let mut session = control.welcomed().await;
+    assert!(!left[0].exists() && !left[1].exists(), "before anything is written");
+    assert!(stays.is_dir(), "what is no file is left, and hinders nothing");
+    session.send(control.snapshot(3, &zones(4)).chunks(3)).await;
+    assert_eq!(session.ack().await.version, 3);
+    assert_eq!(plane.version(), 3);
+    plane.end().await;
+}
+
 fn secrets(generation: u64, value: &'static [u8]) -> proto::SecretPart {
     proto::SecretPart {
         generation,

@@ -45,6 +45,21 @@ impl Disk {
         Ok(Self { dir: dir.to_owned() })
     }
 
+    /// Removes what a crash left of files that were being written: half a file, or secrets that may be replaced since. To be
+    /// called before anything is written. What cannot be removed is in nobody's way: the next write reports it.
+    pub(super) fn sweep(&self) {
+        for name in [SNAPSHOT, SECRETS, LABELS] {
+            let left = fresh(&self.dir.join(name));
+            match fs::remove_file(&left) {
+                Ok(()) => tracing::info!(file = %left.display(), "removed what a crash left"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(file = %left.display(), %error, "what a crash left cannot be removed");
+                }
+            }
+        }
+    }
+
     /// Where snapshots are, the newest first.
     pub(super) fn snapshots(&self) -> [PathBuf; 2] {
         [self.dir.join(SNAPSHOT), self.dir.join(PREVIOUS)]
@@ -120,7 +135,7 @@ impl Disk {
         previous: Option<&Path>,
         fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let fresh = path.with_extension("new");
+        let fresh = fresh(path);
         match fs::remove_file(&fresh) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -148,6 +163,11 @@ impl Disk {
         fs::rename(&fresh, path)?;
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// Where a file is written before it takes its place.
+fn fresh(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 fn write(file: &mut impl Write, frame: &mut Vec<u8>, message: &impl Message) -> io::Result<()> {

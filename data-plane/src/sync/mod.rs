@@ -176,6 +176,10 @@ impl Synchroniser {
 
     /// Attaches, again and again, until the token is cancelled. `figures` is asked for what the plane tells of itself.
     pub async fn run(self, figures: impl Fn() -> PlaneFigures + Send + Sync, shutdown: CancellationToken) {
+        let disk = self.keeper.disk().clone();
+        if tokio::task::spawn_blocking(move || disk.sweep()).await.is_err() {
+            tracing::error!("looking for what a crash left failed inside this plane");
+        }
         tokio::join!(self.keeper.clone().run(shutdown.clone()), self.attach(figures, shutdown));
     }
 
