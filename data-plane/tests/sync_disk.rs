@@ -192,6 +192,15 @@ async fn secrets_are_taken_by_generation_kept_for_their_owner_alone_and_never_sh
     let shown = format!("{now:?} {handle:?} {:?} {plane:?}", now.value(&name), plane = plane.synced);
     assert!(!shown.contains("hunter") && !shown.contains("104, 117, 110"), "{shown}");
 
+    // Of the same generation another choice is taken: more names, and fewer again.
+    let mut more = secrets(9, b"hunter3");
+    more.values.insert("other".to_owned(), Bytes::from_static(b"more"));
+    for (part, others) in [(more, 1), (secrets(9, b"hunter3"), 0)] {
+        session.tell(Told::Secrets(part)).await;
+        soon(generations.changed()).await.unwrap();
+        assert_eq!(handle.load().values.len(), 1 + others);
+    }
+
     let sealed = now.sealer.seal("test", b"", b"hello").unwrap();
     let file = dir.path().join("secrets.bin");
     soon(async {

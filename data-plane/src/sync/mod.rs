@@ -233,14 +233,17 @@ impl Synchroniser {
         }
     }
 
-    /// Puts a newer secret part in force and keeps it.
+    /// Puts a newer secret part, or another choice of the same one, in force and keeps it.
     async fn take_secrets(&self, part: proto::SecretPart) {
-        let in_force = self.secrets.load().generation;
+        let (in_force, same) = {
+            let secrets = self.secrets.load();
+            (secrets.generation, secrets.has_names_of(&part))
+        };
         if part.generation < in_force {
             tracing::warn!(generation = part.generation, in_force, "older secrets are not taken");
             return;
         }
-        if part.generation == in_force {
+        if part.generation == in_force && same {
             return;
         }
         let kept = part.clone();
