@@ -124,9 +124,8 @@ impl Disk {
     }
 
     /// Reads the labels of the plane; none when there is no such file.
-    pub(super) fn load_labels(&self) -> io::Result<PlaneLabels> {
-        let bytes = read(&self.dir.join(LABELS), LABELS_MAGIC, MAX_LABELS)?;
-        bytes.map_or_else(|| Ok(PlaneLabels::new()), |bytes| serde_json::from_slice(&bytes).map_err(invalid))
+    pub(super) fn load_labels(&self) -> io::Result<Option<PlaneLabels>> {
+        kept_labels(&self.dir)
     }
 
     fn replace(
@@ -163,6 +162,16 @@ impl Disk {
         fs::rename(&fresh, path)?;
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// What the data plane whose state this is was to zones last: its labels and its token's. `None` where it never was told. The
+/// plane may run.
+///
+/// # Errors
+/// When the file cannot be read, or is no such file.
+pub fn kept_labels(dir: &Path) -> io::Result<Option<PlaneLabels>> {
+    let bytes = read(&dir.join(LABELS), LABELS_MAGIC, MAX_LABELS)?;
+    bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(invalid)).transpose()
 }
 
 /// Where a file is written before it takes its place.

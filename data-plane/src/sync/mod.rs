@@ -36,6 +36,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 
 pub use calls::{CallDesk, Released, Unanswered, Verdict};
 pub use control_plane::{BadControlPlane, ControlPlane};
+pub use disk::kept_labels;
 pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
 pub use records::{Finding as RecordFinding, Findings as RecordFindings, RecordSource};
@@ -223,7 +224,7 @@ impl Synchroniser {
         self.enforcer.relabel(labels.clone());
         let disk = self.keeper.disk().clone();
         let kept = tokio::task::spawn_blocking(move || match disk.load_labels() {
-            Ok(before) if before == labels => Ok(()),
+            Ok(Some(before)) if before == labels => Ok(()),
             _ => disk.keep_labels(&labels),
         });
         match kept.await {
@@ -266,9 +267,9 @@ impl Synchroniser {
 fn known_labels(config: &SyncConfig, disk: &Disk) -> PlaneLabels {
     let told = disk.load_labels().unwrap_or_else(|error| {
         tracing::error!(%error, "the labels on disk are not used");
-        PlaneLabels::new()
+        None
     });
-    with_own(config, told)
+    with_own(config, told.unwrap_or_default())
 }
 
 fn with_own(config: &SyncConfig, mut told: PlaneLabels) -> PlaneLabels {
