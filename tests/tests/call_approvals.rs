@@ -463,6 +463,17 @@ async fn the_page_shows_what_is_asked_and_decides_with_a_token_alone() {
 }
 
 impl World {
+    /// Another administrator.
+    async fn second_admin(&self) -> Admin {
+        let request = api::CreateAdminTokenRequest {
+            name: "second".to_owned(),
+            roles: vec!["admin".to_owned()],
+            ..api::CreateAdminTokenRequest::default()
+        };
+        let token = self.admin().access().create_admin_token(request).await.unwrap().into_inner().token;
+        Admin::new(&self.portcullis.control.url, &token, None)
+    }
+
     /// The token of somebody who reads payloads and decides nothing.
     async fn reader(&self) -> String {
         let role = r#"
@@ -479,6 +490,53 @@ spec: { rules: [ { rights: ["payloads:read", "approvals:read"] } ] }
         };
         self.admin().access().create_admin_token(request).await.unwrap().into_inner().token
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tier_holds_back_the_calls_of_its_servers_but_of_tools_that_say_otherwise() {
+    let world = World::start(Upstream::modern(&["lookup", "refund", "list"]).await).await;
+    let bronze = |word: &str| {
+        format!(
+            "apiVersion: portcullis/v1\nkind: TierDefaults\nmetadata: {{ name: bronze }}\n\
+             spec: {{ tools: {{ approval: {word} }} }}\n"
+        )
+    };
+    let rule = r#"
+apiVersion: portcullis/v1
+kind: ApprovalRule
+metadata: { name: openings }
+spec: { match: { changes: [approval-mode] }, approvers: [ { role: admin } ] }
+---
+"#;
+    let bot = world.caller("bot");
+    assert!(bot.call("crm_lookup", json!({})).await.succeeded());
+    world.portcullis.apply(&format!("{rule}{}", bronze("per-call"))).await;
+    let tier = "TierDefaults/bronze spec.tools.approval";
+    for (tool, expected) in [("lookup", tier), ("refund", RULE)] {
+        let name = format!("crm_{tool}");
+        let answer = bot.call(&name, json!({})).await;
+        let id = held(&answer);
+        let record = world.portcullis.plane.record(answer.request_id()).await;
+        assert_eq!(record.rule.as_deref(), Some(expected), "{tool}");
+        let told = world.admin().explain("bot", &name, "/mcp").await;
+        assert_eq!((&told["rule"], told["resource"]["version"].is_u64()), (&json!(expected), true), "{told}");
+        world.decide(&id, true).await.unwrap();
+        assert!(bot.call(&name, json!({})).await.succeeded(), "approved, it goes through: {tool}");
+        held(&bot.call(&name, json!({})).await);
+    }
+
+    // One tool says otherwise: an opening like that of the tier itself, and none of them is in force unasked.
+    let lifted = "{ name: refund, approval: per-call }, { name: lookup, approval: none }";
+    let lifted = documents(&world.crm.url).replace("{ name: refund, approval: per-call }", lifted);
+    assert!(world.admin().apply(&bronze("none")).await.proposal.is_some());
+    let proposal = world.admin().apply(&lifted).await.proposal.unwrap().id;
+    held(&bot.call("crm_lookup", json!({"again": 1})).await);
+    let second = world.second_admin().await;
+    let request = api::DecideRequest { ids: vec![proposal], approve: true, ..api::DecideRequest::default() };
+    second.decide(request).await;
+    world.settle().await;
+    assert!(bot.call("crm_lookup", json!({"again": 2})).await.succeeded());
+    held(&bot.call("crm_list", json!({})).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -503,13 +561,7 @@ spec: { match: { changes: [approval-mode] }, approvers: [ { role: approver } ] }
     assert_eq!(one.approved_by, ["admin"]);
     assert!(world.decide(&id, true).await.unwrap_err().message().contains("has approved this already"));
     assert_eq!(held(&bot.call("crm_refund", json!({})).await), id);
-    let request = api::CreateAdminTokenRequest {
-        name: "second".to_owned(),
-        roles: vec!["admin".to_owned()],
-        ..api::CreateAdminTokenRequest::default()
-    };
-    let second = world.admin().access().create_admin_token(request).await.unwrap().into_inner().token;
-    let second = Admin::new(&world.portcullis.control.url, &second, None);
+    let second = world.second_admin().await;
     let request =
         api::DecideRequest { ids: vec![id.clone()], approve: true, ..api::DecideRequest::default() };
     assert_eq!(second.decide(request).await[0].decided_by, "admin, second");

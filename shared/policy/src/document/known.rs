@@ -23,8 +23,8 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         Kind::VirtualKey => &["spec.budgets", "spec.rateLimits", "spec.concurrency"],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ToolBundle => &["spec.members.groups"],
-        Kind::TierDefaults => &["spec.tools.approval"],
         Kind::TrustZone
+        | Kind::TierDefaults
         | Kind::ApprovalRule
         | Kind::RolloutPolicy
         | Kind::Role

@@ -40,6 +40,7 @@ spec:
   tools:
     newTools: require-approval
     changedTools: quarantine
+    approval: none
     overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas, approval: per-call } ]
   limits: { timeout: 30s, maxRequestBytes: 1MiB, maxResponseBytes: 4MiB, concurrency: 64 }
   rollout: { policy: careful }
@@ -59,7 +60,7 @@ spec:
 apiVersion: portcullis/v1
 kind: TierDefaults
 metadata: { name: gold }
-spec: { tools: { newTools: ignore }, limits: { timeout: 5s }, rollout: { policy: careful } }
+spec: { tools: { newTools: ignore, approval: per-call }, limits: { timeout: 5s }, rollout: { policy: careful } }
 ---
 kind: TrustZone
 apiVersion: portcullis/v1

@@ -204,10 +204,7 @@ impl<'a> Chain<'a> {
 
     /// Where each call needs a person it is held back, unless one denied it: nobody knows before it is made of an approval.
     fn call_approval(&mut self, definition: &Definition) -> Way<()> {
-        if definition.approval.is_none() {
-            return Ok(());
-        }
-        let rule = definition.approval_rule();
+        let Some(rule) = definition.held_by.clone() else { return Ok(()) };
         let denied = self.question.assume.contains(&Reason::ApprovalDenied);
         let (reason, detail) = if denied {
             (Reason::ApprovalDenied, "taken to be denied by a person")

@@ -234,6 +234,8 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
     let mut entries = organisation();
     entries.push(crate::fixture::tool_as("crm", "pay", &definition, &held));
     entries.push(crate::fixture::tool_as("vault", "pay", &definition, &held));
+    let send = crate::fixture::approved(&json!({ "name": "send" }));
+    entries.push(crate::fixture::tool_as("crm", "send", &send, &json!({ "approval": "tier" })));
     let grants = json!([{ "server": "crm", "allow": ["*"] }, { "server": "vault", "allow": ["*"] }]);
     entries.push(key_as("k", "internal", &grants, &json!({})));
     let snapshot = compile(entries).unwrap();
@@ -245,6 +247,7 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
         ("crm_pay", vec![Reason::ApprovalDenied], Reason::ApprovalDenied, rule),
         ("crm_pay", vec![Reason::UpstreamTimeout], Reason::ApprovalRequired, rule),
         ("crm_pay", vec![Reason::ApprovalDenied, Reason::AuditUnavailable], Reason::AuditUnavailable, audit),
+        ("crm_send", vec![], Reason::ApprovalRequired, "TierDefaults/bronze spec.tools.approval"),
         ("vault_pay", vec![Reason::ApprovalDenied], Reason::ZoneDenied, zone),
     ] {
         let question = Question { assume: &assume, ..Question::tool("k", EndpointRef::All, tool, NOW) };

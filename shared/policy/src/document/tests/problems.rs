@@ -249,11 +249,11 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
             "known but not enforced",
         ),
         (
-            document("TierDefaults", "  tools: { approval: per-call }"),
+            document("TierDefaults", "  tools: { approval: always }"),
             5,
             "TierDefaults/x",
             "spec.tools.approval",
-            "known but not enforced",
+            "per-call",
         ),
         (
             document("Client", "  match: { oauthClientIds: [] }"),
