@@ -146,6 +146,18 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
         (&json!("deny"), &json!("approval_required"), &json!(RULE))
     );
 
+    // Exactly this call, however it is written, waits already; another is not known.
+    let same = json!({"to": "anna", "amount": 10});
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!(
+        (&told["approval"]["id"], &told["approval"]["state"]),
+        (&json!(id), &json!("pending")),
+        "{told}"
+    );
+    let other = json!({"to": "anna", "amount": 11});
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&other), &[]).await;
+    assert_eq!((&told["reason"], &told["approval"]), (&json!("approval_required"), &Value::Null));
+
     // Asked again, in another order, on another plane, in another era, it is the same.
     let legacy = world.second.legacy("/mcp", &secret(&world.keys, "bot")).open().await;
     assert_eq!(held(&sibling.call("crm_refund", json!({"to": "anna", "amount": 10})).await), id);
@@ -166,6 +178,12 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
 
     // Approved, it goes through once: other arguments and other callers do not.
     assert_eq!(world.decide(&id, true).await.unwrap().state, "approved");
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!(
+        (&told["decision"], &told["approval"]["state"]),
+        (&json!("permit"), &json!("approved")),
+        "{told}"
+    );
     let others = [
         bot.call("crm_refund", json!({"amount": 11, "to": "anna"})).await,
         world.caller("other").call("crm_refund", json!({"amount": 10, "to": "anna"})).await,
@@ -185,6 +203,8 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
     assert!(world.decide(&id, false).await.unwrap_err().message().contains("went through already"));
 
     // Again, it is another call.
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!((&told["reason"], &told["approval"]), (&json!("approval_required"), &Value::Null));
     let again = held(&bot.call("crm_refund", json!({"amount": 10, "to": "anna"})).await);
     assert_ne!(again, id);
     assert_eq!(world.crm.calls(), calls + 1);

@@ -95,6 +95,9 @@ fn explanation(value: &Value) -> String {
             out.push_str(&format!(", {label} {found}"));
         }
     }
+    if let Some(approval) = value.get("approval") {
+        out.push_str(&format!(", approval {} is {}", text(approval, "id"), text(approval, "state")));
+    }
     if let Some(version) = value.get("snapshotVersion") {
         out.push_str(&format!(", snapshot {version}"));
     }

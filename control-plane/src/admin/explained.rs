@@ -5,15 +5,25 @@ use portcullis_policy::resource::Kind;
 use portcullis_policy::rule::{Rule, RulePath};
 use serde_json::{Map, Value, json};
 
+use crate::approvals::calls::HeldCall;
 use crate::catalog::{self, DEFINITION};
+use crate::clock::rfc3339;
 use crate::store::State;
 
 /// The explanation as JSON, with `resource: {kind, name, uid, version}` beside each rule of a resource, and
-/// `approvalVersion` where it rests on an approval.
-pub(super) fn with_versions(state: &State, explanation: &Explanation) -> Result<Value, serde_json::Error> {
+/// `approvalVersion` where it rests on an approval; `approval: {id, state, expires}` where exactly this call was asked for.
+pub(super) fn with_versions(
+    state: &State,
+    explanation: &Explanation,
+    call: Option<&HeldCall>,
+) -> Result<Value, serde_json::Error> {
     let mut value = serde_json::to_value(explanation)?;
     if let Some(value) = value.as_object_mut() {
         add(state, &explanation.rule, value);
+        if let Some(HeldCall { id, state, expires_unix_ms, .. }) = call {
+            let approval = json!({ "id": id, "state": state.as_str(), "expires": rfc3339(*expires_unix_ms) });
+            value.insert("approval".to_owned(), approval);
+        }
     }
     let steps = value.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten();
     for (step, explained) in steps.zip(&explanation.steps) {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod decide;
+mod known;
 mod payloads;
 mod stored;
 

@@ -257,6 +257,19 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
         assert_eq!(explained.rule.to_string(), expected, "{label}");
         assert_eq!(explained.steps.last().unwrap().outcome, Outcome::Deny, "{label}");
     }
+    for (asked, assume, reason) in [
+        (Asked::Waits, vec![], Some(Reason::ApprovalRequired)),
+        (Asked::Denied, vec![], Some(Reason::ApprovalDenied)),
+        (Asked::Approved, vec![], None),
+        (Asked::Approved, vec![Reason::ApprovalDenied], Some(Reason::ApprovalDenied)),
+        (Asked::Approved, vec![Reason::UpstreamTimeout], Some(Reason::UpstreamTimeout)),
+    ] {
+        let question = Question::tool("k", EndpointRef::All, "crm_pay", NOW);
+        let explained = explain(&snapshot, &Question { assume: &assume, asked: Some(asked), ..question });
+        assert_eq!(explained.reason, reason, "{asked:?} {assume:?}: {explained:?}");
+        let elsewhere = Question { name: "vault_pay", asked: Some(asked), ..question };
+        assert_eq!(explain(&snapshot, &elsewhere).reason, Some(Reason::ZoneDenied), "{asked:?}");
+    }
     let free = Question {
         assume: &[Reason::ApprovalDenied],
         ..Question::tool("k", EndpointRef::All, "crm_find", NOW)

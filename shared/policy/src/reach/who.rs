@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Caller, DefinitionStanding, Refused, Thing, group, judge};
+use super::{Caller, DefinitionStanding, Refused, Thing, approval, group, judge};
 use crate::Reason;
 use crate::access::Rules;
 use crate::compile::Snapshot;
 use crate::compile::model::Candidate;
 use crate::decide::judge::Ground;
-use crate::resource::{Grant, Name};
+use crate::resource::{CallApproval, Grant, Name};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
 
@@ -36,6 +36,9 @@ pub struct ToolReach {
     pub zone: Name,
     /// How it stands, whoever asks.
     pub state: DefinitionStanding,
+    /// `per-call` where a person has to approve each call, whoever calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
     /// The snapshot that answers.
     pub snapshot_version: SnapshotVersion,
     /// The keys that reach it, by name.
@@ -76,6 +79,7 @@ impl Snapshot {
             thing: Thing::of(candidate),
             zone: candidate.zone.entry.name.clone(),
             state: DefinitionStanding::of(&candidate.state),
+            approval: approval(candidate),
             snapshot_version: self.version(),
             items: Vec::new(),
             denied: Vec::new(),
