@@ -75,6 +75,7 @@ impl Snapshot {
         let unknown = || Unknown { kind, name: name.chars().take(200).collect() };
         let candidate = self.named(kind, name).ok_or_else(unknown)?;
         let only = HashSet::from([candidate.server.uid()]);
+        let (groups, others) = group::about(self, &candidate.server);
         let mut reach = ToolReach {
             thing: Thing::of(candidate),
             zone: candidate.zone.entry.name.clone(),
@@ -83,9 +84,9 @@ impl Snapshot {
             snapshot_version: self.version(),
             items: Vec::new(),
             denied: Vec::new(),
-            not_granted: 0,
+            not_granted: others,
         };
-        for group in group::of(self) {
+        for group in groups {
             let rules = group.access.rules_about(self, Some(&only));
             let judged = judge::definition(&rules, group.holder, candidate);
             if let Err((Reason::ToolNotGranted, _)) = judged {
