@@ -13,7 +13,9 @@ const FILES: &[&str] = &[
     "portcullis/admin/v1/operations.proto",
     "portcullis/admin/v1/reach.proto",
     "portcullis/admin/v1/servers.proto",
+    "portcullis/admin/v1/usage.proto",
     "portcullis/config/v1/distribution.proto",
+    "portcullis/lease/v1/lease.proto",
 ];
 
 /// Messages whose derived `Debug` would print a secret, or what callers sent.

@@ -22,5 +22,13 @@ pub mod config {
     }
 }
 
+/// `portcullis.lease.v1`: how data planes come by what they may spend.
+pub mod lease {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("portcullis.lease.v1");
+    }
+}
+
 /// The encoded descriptors of all packages, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
