@@ -513,6 +513,38 @@ spec: { rules: [ { rights: ["payloads:read", "approvals:read"] } ] }
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_a_sandbox_is_approved_for_the_sandbox_alone() {
+    let world = World::start(Upstream::modern(&["lookup", "refund"]).await).await;
+    let twin = Upstream::modern(&["lookup", "refund"]).await;
+    let sandbox = format!("  sandbox: {{ transport: {{ streamableHttp: {{ url: \"{}\" }} }} }}\n", twin.url);
+    let tools = "  tools: { overrides";
+    let documents = documents(&world.crm.url).replacen(tools, &format!("{sandbox}{tools}"), 1);
+    let lab = |sandbox: bool| {
+        format!(
+            "---\napiVersion: portcullis/v1\nkind: VirtualKey\nmetadata: {{ name: lab }}\n\
+             spec: {{ principal: {{ kind: agent, subject: lab }}, sandbox: {sandbox}, \
+             grants: [ {{ server: crm, allow: [\"*\"] }} ] }}\n"
+        )
+    };
+    let applied = world.portcullis.apply(&format!("{documents}{}", lab(true))).await;
+    let caller = world.portcullis.plane.modern("/mcp", &secret(&applied, "lab"));
+    let arguments = json!({"amount": 10});
+    let id = held(&caller.call("crm_refund", arguments.clone()).await);
+    let told = world.admin().explain_call("lab", "crm_refund", "/mcp", Some(&arguments), &[]).await;
+    assert_eq!(told["approval"]["id"], json!(id), "{told}");
+    world.decide(&id, true).await.unwrap();
+    assert!(caller.call("crm_refund", arguments.clone()).await.succeeded());
+    assert_eq!((twin.calls(), world.crm.calls()), (1, 0));
+
+    // What was approved for the sandbox does not go to the server itself.
+    let id = held(&caller.call("crm_refund", arguments.clone()).await);
+    world.decide(&id, true).await.unwrap();
+    world.portcullis.apply(&lab(false)).await;
+    assert_ne!(held(&caller.call("crm_refund", arguments).await), id);
+    assert_eq!(world.crm.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tier_holds_back_the_calls_of_its_servers_but_of_tools_that_say_otherwise() {
     let world = World::start(Upstream::modern(&["lookup", "refund", "list"]).await).await;
     let bronze = |word: &str| {

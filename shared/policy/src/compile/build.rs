@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_seal::sha256;
-
 use super::admission::{self, Admission};
 use super::bundles::{Offered, bundles, memberships};
 use super::clients::clients;
@@ -272,9 +270,7 @@ fn servers(
 /// The entry of a server's sandbox.
 fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
     let sandbox = server.sandbox.as_ref()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
-        sha256(format!("sandbox of {}", server.uid).as_bytes());
-    let uid = Uid(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]));
+    let uid = server.uid.of_sandbox();
     let (transport, auth) = (sandbox.transport.clone(), sandbox.auth.clone());
     Some(ServerEntry { uid, transport, auth, sandbox: None, ..server.clone() })
 }
