@@ -77,13 +77,13 @@ impl Pipeline {
         };
         recorder.permitted(leave.permit());
         recorder.decided();
-        let permit = match leave {
-            Leave::Free(permit) => permit,
+        let (permit, released) = match leave {
+            Leave::Free(permit) => (permit, None),
             Leave::Held(held) => {
                 let of =
                     HeldRequest { admitted: &admitted, client: &client, request: &request, claim: &claim };
                 match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
-                    Ok(permit) => permit,
+                    Ok((permit, released)) => (permit, Some(released)),
                     Err(refusal) => return Answered::Reply(refusal.settle(recorder)),
                 }
             }
@@ -108,6 +108,7 @@ impl Pipeline {
             server,
             audit,
             recorder: Some(recorder),
+            released,
             _flight: flight,
         };
         if local {
@@ -327,6 +328,7 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
         // What ends a call may end its upstream session first, and the call with an error of that.
         Err(_) if interrupt.is_cancelled() => return Answered::Cancelled,
         Err(error) => {
+            course.give_back(&error);
             return Answered::Reply(match Limited::by_upstream(&course.admitted, &course.server, &error) {
                 Some(limited) => course.limited(&limited),
                 None => course.fail(&error),
