@@ -124,9 +124,13 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
         .max_encoding_message_size(MAX_ANSWER_BYTES);
     let keys = KeysServer::new(keys::KeysService(parts.keys)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let approvals =
-        ApprovalsService::new(parts.approvals, parts.calls, parts.registry.clone(), parts.publisher.clone())
-            .into_server();
+    let approvals = ApprovalsService::new(
+        parts.approvals,
+        parts.calls.clone(),
+        parts.registry.clone(),
+        parts.publisher.clone(),
+    )
+    .into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
     let policy = policy::PolicyService::new(
@@ -134,6 +138,7 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         Arc::clone(&parts.store),
         parts.clock.clone(),
         parts.planes.clone(),
+        parts.calls,
     );
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
     let servers = Rollout::new(parts.publisher, Arc::clone(parts.planes.board()), parts.clock.clone());
