@@ -259,6 +259,19 @@ impl Purse {
         work
     }
 
+    /// Gives back all that no call uses, and says so: for a plane that ends. [`Purse::records`] then says the same, so that a ledger
+    /// that is written last costs nothing at the next start.
+    pub fn leave(&self, now: Mono) -> Work {
+        let mut work = Work::default();
+        for shard in &self.shards {
+            let pockets: Vec<Arc<Pocket>> = lock(shard).values().cloned().collect();
+            for pocket in pockets {
+                pocket.slow().leave(&pocket, self.round(now, true), &mut work);
+            }
+        }
+        work
+    }
+
     /// An answer came. Of an answer to anything but the last ask of an account only the total granted is believed.
     pub fn receive(&self, answer: &Answer, now: Mono) -> Work {
         let mut work = Work::default();

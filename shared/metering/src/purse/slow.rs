@@ -164,6 +164,15 @@ impl Slow {
         pocket.set_low((self.chunk(pocket, need) / 2).max(1));
     }
 
+    /// Gives back everything, and says so.
+    pub(super) fn leave(&mut self, pocket: &Pocket, round: Round<'_>, work: &mut Work) {
+        if let Some(lot) = &mut self.lot {
+            lot.give_back(pocket, u64::MAX);
+        }
+        self.ask(pocket, 0, (0, 0), round, work);
+        work.closes.extend(self.past.iter().map(|past| past.close(pocket, round.holder, pocket.id)));
+    }
+
     /// Asks, gives back, or reports, if it is time to.
     fn speak(&mut self, pocket: &Pocket, (need, unmet): (u64, u64), round: Round<'_>, work: &mut Work) {
         let Round { now, beat, settings, .. } = round;

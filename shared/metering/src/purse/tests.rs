@@ -549,3 +549,18 @@ fn figures_tell_what_is_held_and_whether_anybody_is_there() {
     pair.purse.cut_off();
     assert!(pair.purse.is_cut_off(pair.mono()));
 }
+
+#[test]
+fn a_plane_that_leaves_gives_back_everything_and_its_ledger_says_so() {
+    let mut pair = Pair::new(&[calls(1_000)]);
+    let tab = pair.purse.tab(&[calls(1_000)], pair.mono()).unwrap();
+    pair.pay(&tab, CALL).unwrap().settle(CALL);
+    let under_way = pair.pay(&tab, CALL).unwrap();
+    let work = pair.purse.leave(pair.mono());
+    pair.work(work);
+    let totals = pair.totals(&calls(1_000));
+    assert_eq!((totals.spent, totals.held), (1, 1), "one call is under way");
+    let line = recover(Uuid::nil(), pair.purse.records()).unwrap().over[0].lines[0];
+    assert_eq!((line.spent, line.ceiling), (1, 2));
+    drop(under_way);
+}
