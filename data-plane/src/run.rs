@@ -131,7 +131,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let plane = Plane::new(&config, mcp_addr, synced, spool, metering)?;
     let live = plane.live.clone();
     let keeping = move |stop| keeper.run(control_plane, authorization, stop);
-    let task = tokio::spawn(plane.run(synchroniser, keeping, mcp, ops, config.drain_timeout, shutdown, config.abort));
+    let task = tokio::spawn(plane.run(
+        synchroniser,
+        keeping,
+        mcp,
+        ops,
+        config.drain_timeout,
+        shutdown,
+        config.abort,
+    ));
     Ok(Running { mcp_addr, ops_addr, live, task })
 }
 

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::record::{
-    ApprovalFacts, AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, SpentFacts, SpentLine, UpstreamFacts,
-    text,
+    ApprovalFacts, AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, SpentFacts, SpentLine,
+    UpstreamFacts, text,
 };
 
 /// Appends the record as one JSON object.

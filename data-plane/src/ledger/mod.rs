@@ -24,7 +24,7 @@ pub use filter::Filter;
 pub use fit::TooLong;
 pub use read::{ReadError, Records, read, read_tail};
 pub use record::{
-    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes,
-    SpentFacts, SpentLine, UpstreamFacts,
+    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, SpentFacts,
+    SpentLine, UpstreamFacts,
 };
 pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull, SpoolStats};

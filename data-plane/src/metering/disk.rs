@@ -42,7 +42,10 @@ impl Directory {
         let path = dir.join(LEDGER);
         let bytes = match fs::metadata(&path) {
             Ok(there) if there.len() > MAX_READ => {
-                return Err(io::Error::other(format!("{} is larger than any that was written", path.display())));
+                return Err(io::Error::other(format!(
+                    "{} is larger than any that was written",
+                    path.display()
+                )));
             }
             Ok(_) => fs::read(&path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -174,7 +174,9 @@ impl Metering {
         let Some(tab) = &meter.tab else { return Ok(()) };
         let reserved = match meter.purse.reserve(tab, meter.price, now) {
             Ok(reservation) => Ok(reservation),
-            Err(denied) if denied.why == Why::Empty => Box::pin(self.wait_for_lease(&meter, tab, denied)).await,
+            Err(denied) if denied.why == Why::Empty => {
+                Box::pin(self.wait_for_lease(&meter, tab, denied)).await
+            }
             Err(denied) => Err(denied),
         };
         let reservation = reserved.map_err(|denied| self.without_budget(&meter, denied))?;
@@ -222,7 +224,12 @@ impl Metering {
     }
 
     /// Has the keeper ask, and waits for its news: one ask is under way, however many calls wait.
-    async fn wait_for_lease(&self, meter: &Meter, tab: &Arc<Tab>, mut denied: Denied) -> Result<Reservation, Denied> {
+    async fn wait_for_lease(
+        &self,
+        meter: &Meter,
+        tab: &Arc<Tab>,
+        mut denied: Denied,
+    ) -> Result<Reservation, Denied> {
         let until = Instant::now() + self.0.config.empty_wait;
         let seat = Seat::take(&self.0.waiting, self.0.config.empty_wait);
         for _ in 0..TRIES {

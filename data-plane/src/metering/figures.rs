@@ -97,8 +97,12 @@ impl Collector for Metering {
         let flag = |on: bool| u64::from(on);
         for (name, help, value) in [
             ("budget_accounts", "Accounts of budgets in use", purse.accounts() as u64),
-            ("metering_outage", "1 while no control plane answers asks for budgets", flag(purse.is_cut_off(self.now()))),
-            ("metering_ledger_failing", "1 while the ledger of budgets cannot be written", flag(figures.is_failing())),
+            ("metering_outage", "1 while no control plane answers asks for budgets", flag(self.is_cut_off())),
+            (
+                "metering_ledger_failing",
+                "1 while the ledger of budgets cannot be written",
+                flag(figures.is_failing()),
+            ),
             ("rate_limiters", "Rate limits in use", limiters),
             ("concurrency_gates", "Limits of calls at once in use", gates),
         ] {
@@ -109,11 +113,23 @@ impl Collector for Metering {
         for (name, help, value) in [
             ("leases_asked", "Asks for units of budgets", figures.leases_asked.load(Relaxed)),
             ("lease_answers", "Answers to them", figures.answers.load(Relaxed)),
-            ("lease_conversations", "Conversations about metering begun", figures.conversations.load(Relaxed)),
+            (
+                "lease_conversations",
+                "Conversations about metering begun",
+                figures.conversations.load(Relaxed),
+            ),
             ("metering_ledger_syncs", "Batches that were brought to the ledger", figures.syncs.load(Relaxed)),
             ("metering_ledger_failures", "Batches that could not be", figures.failures.load(Relaxed)),
-            ("metering_planes_abandoned", "Times that this plane had to come as another one", figures.other_planes.load(Relaxed)),
-            ("budget_debts", "Times that a budget let a call pass without units, as its onOutage says", purse.debts()),
+            (
+                "metering_planes_abandoned",
+                "Times that this plane had to come as another one",
+                figures.other_planes.load(Relaxed),
+            ),
+            (
+                "budget_debts",
+                "Times that a budget let a call pass without units, as its onOutage says",
+                purse.debts(),
+            ),
         ] {
             encoder
                 .encode_descriptor(&format!("portcullis_{name}"), help, None, MetricType::Counter)?

@@ -126,11 +126,8 @@ impl Metering {
         let Batch { mut asks, mut closes, mut shares } = batch;
         let Some(link) = self.link() else { return };
         while !(asks.is_empty() && closes.is_empty() && shares.is_empty()) {
-            let batch = Batch {
-                asks: front(&mut asks),
-                closes: front(&mut closes),
-                shares: front(&mut shares),
-            };
+            let batch =
+                Batch { asks: front(&mut asks), closes: front(&mut closes), shares: front(&mut shares) };
             if link.try_send(MeterRequest { message: Some(Message::Batch(batch)) }).is_err() {
                 return;
             }

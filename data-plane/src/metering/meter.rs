@@ -13,9 +13,9 @@ use portcullis_policy::metering::{CallMetering, Cost, LimitTerms, Loops};
 use portcullis_policy::{Permit, Rule, Target};
 use uuid::Uuid;
 
+use super::Metering;
 use super::limits::{Limit, TooMany};
 use super::witness::account_text;
-use super::Metering;
 
 /// Things of which one principal's meters are kept.
 const MAX_METERS: usize = 1_024;

@@ -145,7 +145,10 @@ impl Metering {
         let (mut disk, bytes) = Directory::open(dir).map_err(failed)?;
         let mut found = book::read(&bytes, stranger().map_err(failed)?);
         if found.torn > 0 {
-            tracing::info!(bytes = found.torn, "the end of the metering ledger was never synced, and is cut off");
+            tracing::info!(
+                bytes = found.torn,
+                "the end of the metering ledger was never synced, and is cut off"
+            );
         }
         if let Some(damage) = &found.damage {
             let aside = disk::Disk::put_aside(&mut disk, "damaged").map_err(failed)?;
@@ -234,6 +237,12 @@ impl Metering {
     #[must_use]
     pub fn is_linked(&self) -> bool {
         self.link().is_some()
+    }
+
+    /// Whether no control plane is taken to be there, so that empty leases do what `onOutage` says.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.purse().is_cut_off(self.now())
     }
 
     /// Who this plane is to budgets, and in which of its lives.

@@ -34,7 +34,12 @@ impl Refused {
              same call is possible again {}.",
             within(retry_after)
         );
-        Self { reason: Reason::RateLimited, rule: rule.clone(), sentence, retry_after_ms: millis(retry_after) }
+        Self {
+            reason: Reason::RateLimited,
+            rule: rule.clone(),
+            sentence,
+            retry_after_ms: millis(retry_after),
+        }
     }
 
     pub(super) fn rate(rule: &Rule, limited: Limited) -> Self {
@@ -43,7 +48,9 @@ impl Refused {
         let sentence = if limited.outage {
             format!("How fast {whose} may call cannot be agreed on at the moment. Try again {retry}.")
         } else {
-            format!("The rate limit of {whose} is reached. Wait before you call this again; try again {retry}.")
+            format!(
+                "The rate limit of {whose} is reached. Wait before you call this again; try again {retry}."
+            )
         };
         let retry_after_ms = millis(limited.retry_after);
         Self { reason: Reason::RateLimited, rule: rule.clone(), sentence, retry_after_ms }
@@ -52,9 +59,13 @@ impl Refused {
     pub(super) fn crowded(rule: &Rule, crowded: Crowded, retry_after: Duration) -> Self {
         let whose = whose(rule);
         let sentence = if crowded.outage {
-            format!("How many calls at once {whose} may make cannot be agreed on at the moment. Try again soon.")
+            format!(
+                "How many calls at once {whose} may make cannot be agreed on at the moment. Try again soon."
+            )
         } else {
-            format!("As many calls of {whose} are under way as may be at once. Wait for one of them to end, then try again.")
+            format!(
+                "As many calls of {whose} are under way as may be at once. Wait for one of them to end, then try again."
+            )
         };
         let retry_after_ms = millis(retry_after);
         Self { reason: Reason::ConcurrencyExceeded, rule: rule.clone(), sentence, retry_after_ms }

@@ -89,7 +89,11 @@ pub(super) async fn run(
         if said.as_ref() == Some(&text) {
             tracing::debug!(error = text, ?pause, "no conversation about metering");
         } else {
-            tracing::warn!(error = text, ?pause, "no conversation about metering; budgets spend what is held");
+            tracing::warn!(
+                error = text,
+                ?pause,
+                "no conversation about metering; budgets spend what is held"
+            );
             said = Some(text);
         }
         tokio::select! {

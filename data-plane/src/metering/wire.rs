@@ -79,11 +79,7 @@ pub(super) fn ask(ask: &own::Ask) -> wire::Ask {
         seq: ask.seq,
         epoch: ask.epoch.0,
         oldest: ask.oldest.0,
-        used: Some(wire::Used {
-            spent: ask.used.spent,
-            lost: ask.used.lost,
-            returned: ask.used.returned,
-        }),
+        used: Some(wire::Used { spent: ask.used.spent, lost: ask.used.lost, returned: ask.used.returned }),
         in_use: ask.in_use,
         want: ask.want,
         need: ask.need,

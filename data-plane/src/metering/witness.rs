@@ -20,7 +20,9 @@ pub(super) fn hear(recovery: &mut Recovery, spool: &Path) {
     }
     match ledger::read_tail(spool, TAIL) {
         Ok(records) => records.flatten().for_each(|record| believe(recovery, &record)),
-        Err(error) => tracing::warn!(%error, "the audit spool cannot be asked what was spent before the restart"),
+        Err(error) => {
+            tracing::warn!(%error, "the audit spool cannot be asked what was spent before the restart")
+        }
     }
 }
 
@@ -93,7 +95,13 @@ mod tests {
                 }
             }
         }
-        for text in ["", "team", "team:calls:day", "team:calls:day:x", "team:calls:eon:00000000-0000-0000-0000-000000000007"] {
+        for text in [
+            "",
+            "team",
+            "team:calls:day",
+            "team:calls:day:x",
+            "team:calls:eon:00000000-0000-0000-0000-000000000007",
+        ] {
             assert_eq!(account_of(text), None, "{text}");
         }
     }

@@ -213,7 +213,7 @@ impl Purse {
         self.miss(pocket, amount);
         let denied = |why, retry_after| Denied { account: pocket.id, why, retry_after };
         let mut slow = pocket.slow();
-        if let Some(refills_at) = slow.exhausted(amount, now, &self.settings) {
+        if let Some(refills_at) = slow.exhausted(pocket, amount, now, &self.settings) {
             return Err(denied(Why::Exhausted, refills_at.since(now)));
         }
         let unanswered = self.unanswered.load(Ordering::Acquire);

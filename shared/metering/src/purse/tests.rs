@@ -564,3 +564,13 @@ fn a_plane_that_leaves_gives_back_everything_and_its_ledger_says_so() {
     assert_eq!((line.spent, line.ceiling), (1, 2));
     drop(under_way);
 }
+
+#[test]
+fn what_is_in_hand_and_not_open_yet_is_not_exhausted() {
+    let mut pair = Pair::new(&[calls(100)]);
+    let tab = pair.purse.tab(&[calls(100)], pair.mono()).unwrap();
+    for call in 0..100 {
+        pair.pay(&tab, CALL).unwrap_or_else(|denied| panic!("call {call}: {denied:?}")).settle(CALL);
+    }
+    assert_eq!(pair.pay(&tab, CALL).unwrap_err().why, Why::Exhausted);
+}
