@@ -105,6 +105,35 @@ fn every_file_and_link_in_the_guides_is_there() {
     }
 }
 
+/// Blocks of YAML that are whole documents; others show a part.
+fn yaml_documents(text: &str) -> Vec<String> {
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    blocks.filter(|block| block.starts_with("apiVersion:")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_document_in_the_guides_is_understood() {
+    let mut read = 0;
+    for (path, text) in guides() {
+        for block in yaml_documents(&text) {
+            let name = path.display().to_string();
+            let documents = parse(&[SourceFile { name: &name, text: &block }]);
+            read += documents.unwrap_or_else(|problems| panic!("{block}\n{problems:#?}")).len();
+        }
+    }
+    assert!(read >= 10, "only {read} documents were found");
+}
+
+#[test]
+fn the_limits_guide_is_accepted_as_one_apply() {
+    let text = std::fs::read_to_string(repository().join("docs/limits.md")).unwrap();
+    let block = yaml_documents(&text).remove(0);
+    let documents = parse(&[SourceFile { name: "limits.md", text: &block }]).unwrap();
+    let set: ResourceSet = documents.into_iter().map(|located| located.resource).collect();
+    let findings = check(&set);
+    assert!(findings.is_empty(), "{findings:#?}");
+}
+
 #[test]
 fn the_examples_are_accepted_as_one_apply() {
     let mut files: Vec<_> = std::fs::read_dir(repository().join("examples"))

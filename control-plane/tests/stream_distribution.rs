@@ -26,7 +26,7 @@ async fn a_plane_is_told_everything_when_it_connects_secrets_before_the_snapshot
     assert_eq!(welcome.control_plane_id, control.vault.control_plane_id().to_string());
     assert_eq!(welcome.status_interval_ms, 60_000);
     let Message::Secrets(secrets) = plane.next().await.unwrap() else { panic!("secrets come second") };
-    assert_eq!(secrets.values["crm-token"].as_ref(), b"hunter2");
+    assert!(secrets.values.is_empty(), "nothing of the snapshot needs it");
     assert_eq!(secrets.sealing_keys.len(), control.vault.secret_part().sealing_keys.len());
     assert_eq!(secrets.sealing_keys[0].key.len(), 32);
     let received = plane.snapshot(&control).await;
@@ -86,7 +86,7 @@ async fn what_did_not_change_is_not_sent_again() {
     plane.snapshot(&control).await;
     control.vault.set_secret(&"one".parse().unwrap(), b"1", 1).await.unwrap();
     let Message::Secrets(part) = plane.next().await.unwrap() else { panic!("only the secrets changed") };
-    assert_eq!(part.values.len(), 1);
+    assert!(part.values.is_empty(), "another generation, of which this plane needs nothing");
     // The same version told again is nothing new; the next message is the next version.
     control.publish.send_modify(|_| {});
     control.publish(2, &[10]);

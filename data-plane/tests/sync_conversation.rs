@@ -300,6 +300,13 @@ async fn a_call_that_was_not_answered_is_asked_again_as_the_same_use_and_a_given
     session.tell(answer(1, proto::call_answer::Answer::Released(released))).await;
     let Ok(Verdict::Released(released)) = soon(waits).await.unwrap() else { panic!("it may go") };
     assert_eq!((released.id(), released.approved_by()), ("c-1", "anna"));
+    // Given back, it is told of before anybody asks again.
+    desk.give_back(released);
+    let asks = tokio::spawn(async move { desk.ask(ask(3)).await });
+    let given = proto::CallGivenBack { id: "c-1".to_owned(), use_id: vec![1; 16].into() };
+    assert_eq!(session.heard().await, Some(Said::CallGivenBack(given)));
+    assert_eq!(session.heard().await, Some(Said::CallAsk(ask(3))));
+    asks.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,6 +130,25 @@ async fn a_snapshot_that_cannot_be_kept_is_enforced_and_written_as_soon_as_it_ca
     plane.end().await;
 }
 
+#[tokio::test]
+async fn what_a_crash_left_of_a_file_is_gone_after_the_next_start() {
+    let (dir, mut control) = kept().await;
+    let left = ["snapshot.new", "secrets.new", "labels.new"].map(|name| dir.path().join(name));
+    for path in &left {
+        std::fs::write(path, b"PCSECR1\nhalf of a secret").unwrap();
+    }
+    std::fs::remove_file(&left[2]).unwrap();
+    let stays = obstacle(dir.path(), "labels.new");
+    let plane = Plane::start(control.config(dir.path()));
+    let mut session = control.welcomed().await;
+    assert!(!left[0].exists() && !left[1].exists(), "before anything is written");
+    assert!(stays.is_dir(), "what is no file is left, and hinders nothing");
+    session.send(control.snapshot(3, &zones(4)).chunks(3)).await;
+    assert_eq!(session.ack().await.version, 3);
+    assert_eq!(plane.version(), 3);
+    plane.end().await;
+}
+
 fn secrets(generation: u64, value: &'static [u8]) -> proto::SecretPart {
     proto::SecretPart {
         generation,
@@ -173,11 +192,23 @@ async fn secrets_are_taken_by_generation_kept_for_their_owner_alone_and_never_sh
     let shown = format!("{now:?} {handle:?} {:?} {plane:?}", now.value(&name), plane = plane.synced);
     assert!(!shown.contains("hunter") && !shown.contains("104, 117, 110"), "{shown}");
 
+    // Of the same generation another choice is taken: more names, and fewer again.
+    let with = |other: &'static [u8]| {
+        let mut part = secrets(9, b"hunter3");
+        part.values.insert("other".to_owned(), Bytes::from_static(other));
+        part
+    };
+    for (part, others) in [(with(b"more"), 1), (secrets(9, b"hunter3"), 0), (with(b"the last one"), 1)] {
+        session.tell(Told::Secrets(part)).await;
+        soon(generations.changed()).await.unwrap();
+        assert_eq!(handle.load().values.len(), 1 + others);
+    }
+
     let sealed = now.sealer.seal("test", b"", b"hello").unwrap();
     let file = dir.path().join("secrets.bin");
     soon(async {
         // It is in force first and on disk a moment later.
-        while !std::fs::read(&file).is_ok_and(|bytes| bytes.windows(7).any(|part| part == b"hunter3")) {
+        while !std::fs::read(&file).is_ok_and(|bytes| bytes.windows(12).any(|part| part == b"the last one")) {
             tokio::task::yield_now().await;
         }
     })

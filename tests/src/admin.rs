@@ -18,6 +18,7 @@ use api::policy_client::PolicyClient;
 use api::resources_client::ResourcesClient;
 use api::secrets_client::SecretsClient;
 use api::servers_client::ServersClient;
+use api::usage_client::UsageClient;
 
 /// Adds the administrator's token.
 #[derive(Clone)]
@@ -75,6 +76,12 @@ impl Admin {
     #[must_use]
     pub fn servers(&self) -> ServersClient<Authorised> {
         ServersClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// How budgets stand.
+    #[must_use]
+    pub fn usage(&self) -> UsageClient<Authorised> {
+        UsageClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// Suspends, resumes or retires a server.

@@ -16,8 +16,10 @@ use portcullis_control_plane::Clock;
 use portcullis_policy::Reason;
 use portcullis_proto::admin::v1 as api;
 use portcullis_tests::admin::{Admin, secret};
+use portcullis_tests::binary::Process;
 use portcullis_tests::client::{Answer, form, page_with_headers};
-use portcullis_tests::planes::{ControlOptions, DataPlane, PlaneOptions};
+use portcullis_tests::patience::eventually;
+use portcullis_tests::planes::{ControlOptions, ControlPlane, DataPlane, PlaneOptions};
 use portcullis_tests::{Caller, Portcullis, Upstream};
 use serde_json::{Value, json};
 
@@ -32,7 +34,7 @@ kind: McpServer
 metadata: {{ name: crm }}
 spec:
   transport: {{ streamableHttp: {{ url: "{url}" }} }}
-  tools: {{ overrides: [ {{ name: refund, approval: per-call }} ] }}
+  tools: {{ overrides: [ {{ name: refund, approval: per-call }}, {{ name: broken, approval: per-call }} ] }}
 ---
 apiVersion: portcullis/v1
 kind: VirtualKey
@@ -59,6 +61,11 @@ struct World {
 
 impl World {
     async fn start(crm: Upstream) -> Self {
+        Self::start_with(crm, 4).await
+    }
+
+    /// With a server that has so many definitions.
+    async fn start_with(crm: Upstream, definitions: usize) -> Self {
         let later_ms = Arc::new(AtomicU64::new(0));
         let later = Arc::clone(&later_ms);
         let clock = Clock::new(move || {
@@ -68,7 +75,7 @@ impl World {
         let portcullis = Portcullis::start_with(ControlOptions { clock, ..ControlOptions::default() }).await;
         let (_, token) = portcullis.admin.plane_token().await;
         let second = DataPlane::start(PlaneOptions::new("plane-b", &portcullis.control.url, &token)).await;
-        let keys = portcullis.admit(&documents(&crm.url), 4).await;
+        let keys = portcullis.admit(&documents(&crm.url), definitions).await;
         let world = Self { portcullis, second, crm, keys, later_ms };
         world.settle().await;
         world
@@ -286,6 +293,121 @@ async fn without_a_control_plane_nothing_goes_through_and_another_definition_is_
     );
     assert!(answer.content().contains("nobody can be asked"), "{answer:?}");
     assert!(bot.call("crm_lookup", json!({})).await.succeeded(), "what needs nobody goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_whose_call_never_reached_its_server_is_good_for_the_next_one() {
+    let world = World::start_with(Upstream::modern(&["lookup", "refund", "broken"]).await, 5).await;
+    let (bot, sibling) = (world.caller("bot"), world.at_second("bot"));
+    let id = held(&bot.call("crm_refund", json!({"amount": 3})).await);
+    world.decide(&id, true).await.unwrap();
+    world.crm.go_down();
+    // Whatever was open to it is closed by now: from here on nothing can be written.
+    eventually("nobody is connected", async || {
+        let mut gone = true;
+        for caller in [&bot, &sibling] {
+            gone &= caller.call("crm_lookup", json!({})).await.content().contains("cannot be connected to");
+        }
+        gone.then_some(())
+    })
+    .await;
+    let calls = world.crm.calls();
+    for caller in [&bot, &bot, &sibling] {
+        let failed = caller.call("crm_refund", json!({"amount": 3})).await;
+        assert_eq!(failed.reason(), "upstream_unavailable", "{failed:?}");
+        eventually("it is given back", async || {
+            (world.get(&id).await.approval.unwrap().state == "approved").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(world.waiting().await, [], "nobody is asked again");
+    world.crm.come_back().await;
+    assert!(sibling.call("crm_refund", json!({"amount": 3})).await.succeeded());
+    assert_eq!(world.crm.calls(), calls + 1);
+    assert_ne!(held(&bot.call("crm_refund", json!({"amount": 3})).await), id, "it went through, once");
+
+    // What the server may have seen is used up, however it ended.
+    let id = held(&bot.call("crm_broken", json!({})).await);
+    world.decide(&id, true).await.unwrap();
+    assert_eq!(bot.call("crm_broken", json!({})).await.reason(), "upstream_error");
+    assert_eq!(world.crm.calls(), calls + 2);
+    assert_eq!(world.get(&id).await.approval.unwrap().state, "used");
+    assert_ne!(held(&bot.call("crm_broken", json!({})).await), id);
+    assert_eq!(world.crm.calls(), calls + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plane_killed_between_the_use_of_an_approval_and_its_call_never_makes_it_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = ControlPlane::start(ControlOptions::default()).await;
+    let admin = &control.admin;
+    let (_, token) = admin.plane_token().await;
+    let token_file = dir.path().join("plane.token");
+    std::fs::write(&token_file, &token).unwrap();
+    let data = dir.path().join("state");
+    let arguments = [
+        "data-plane",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--ops-listen",
+        "127.0.0.1:0",
+        "--control-plane",
+        &control.url,
+        "--plane-token-file",
+        token_file.to_str().unwrap(),
+        "--name",
+        "eu-1",
+    ];
+    let mut plane = Process::start(dir.path(), "plane", &arguments);
+    let crm = Upstream::legacy(&["lookup", "refund"]).await;
+    let keys = admin.apply(&documents(&crm.url)).await;
+    admin.awaits(4).await;
+    admin.approve_all().await;
+    let at = |plane: &Process| Caller::modern(plane.address("mcpUrl"), &secret(&keys, "bot"));
+    let ask = async |caller: &Caller| {
+        let asked = eventually("the tool is there", async || {
+            let answer =
+                caller.try_ask("tools/call", json!({"name": "crm_refund", "arguments": {"amount": 1}}));
+            let asks = |message: &Value| {
+                message["result"]["_meta"]["portcullis/decision"]["approvalUrl"].is_string()
+            };
+            answer.await.ok().filter(|answer| answer.messages.iter().any(asks))
+        });
+        held(&asked.await.0)
+    };
+    let decide = async |id: &str| {
+        let request =
+            api::DecideRequest { ids: vec![id.to_owned()], approve: true, ..api::DecideRequest::default() };
+        admin.approvals().decide(request).await.unwrap();
+    };
+    let state = async |id: &str| {
+        let request = api::GetApprovalRequest { id: id.to_owned() };
+        admin.approvals().get_approval(request).await.unwrap().into_inner().approval.unwrap().state
+    };
+    let bot = at(&plane);
+    let id = ask(&bot).await;
+    decide(&id).await;
+    // The call needs a session of its caller first: there it is stopped, with its approval used up and nothing of it sent.
+    crm.hold_handshakes(true);
+    let cut = tokio::spawn(async move {
+        bot.try_ask("tools/call", json!({"name": "crm_refund", "arguments": {"amount": 1}})).await
+    });
+    eventually("the approval is used up", async || (state(&id).await == "used").then_some(())).await;
+    plane.kill();
+    assert!(cut.await.unwrap().is_err(), "there is nobody to answer");
+    crm.hold_handshakes(false);
+    assert_eq!((crm.calls(), state(&id).await.as_str()), (0, "used"));
+
+    let plane = Process::start(dir.path(), "plane", &arguments);
+    let bot = at(&plane);
+    let again = ask(&bot).await;
+    assert_ne!(again, id, "it has to be approved again");
+    assert_eq!(crm.calls(), 0);
+    decide(&again).await;
+    assert!(bot.call("crm_refund", json!({"amount": 1})).await.succeeded());
+    assert_eq!(crm.calls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,6 +216,15 @@ async fn recorded_calls_are_decided_again_before_a_change_and_a_rollback_takes_i
         "{told}"
     );
 
+    // What the plane is to zones is known of the records on this machine too, which are read first.
+    let elsewhere = "apiVersion: portcullis/v1\nkind: TrustZone\nmetadata: { name: inside }\nspec: { servedBy: [ { region: eu } ] }\n";
+    let elsewhere = world.file("elsewhere.yaml", elsewhere);
+    let moved = &world.json(&["plan", "-f", &elsewhere, "--replay", "1h"])["replay"];
+    assert_eq!((&moved["wouldBeDenied"], &moved["undecidable"]), (&json!(4), &json!(0)), "{moved}");
+    assert_eq!(moved["items"][0]["wouldBe"], "zone_denied", "{moved}");
+    let local = moved["sources"].as_array().unwrap().iter().find(|source| source["name"] == "local");
+    assert_eq!(local.unwrap()["calls"], 5, "{moved}");
+
     // It is done all the same, and taken back.
     world.run(&["apply", "-f", &narrow]);
     assert_eq!(strings(&world.json(&["what-can", "bot"])["items"], "name"), ["write"]);

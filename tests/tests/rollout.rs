@@ -194,6 +194,72 @@ async fn after_a_restart_of_the_control_plane_nothing_moves_on_until_the_window_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn under_a_rule_a_wider_policy_waits_for_others_and_nobody_forces_a_server_on_alone() {
+    let (server, twin) = (Upstream::legacy(&["read"]).await, Upstream::legacy(&["read"]).await);
+    let portcullis = Portcullis::start().await;
+    let admin = &portcullis.admin;
+    let text = organisation(&server, &twin).replace("window: 3s, minCalls: 4", "window: 1h");
+    portcullis.admit(&text, 3).await;
+    let rule = |more: &str| {
+        format!(
+            "{{ apiVersion: portcullis/v1, kind: ApprovalRule, metadata: {{ name: rollouts }}, spec: {{ match: {{ changes: \
+             [rollout-opening], servers: [crm] }}, approvers: [ {{ role: admin }} ]{more} }} }}"
+        )
+    };
+    admin.apply(&rule("")).await;
+    let force = || api::PromoteServerRequest {
+        server: "crm".to_owned(),
+        to: "general".to_owned(),
+        force: true,
+        message: "the release cannot wait".to_owned(),
+    };
+    let stage = async || admin.status_of("McpServer", "crm").await["stage"].as_str().unwrap().to_owned();
+    for more in ["", ", required: 2, fourEyes: false"] {
+        admin.apply(&rule(more)).await;
+        let refused = admin.servers().promote_server(force()).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
+        assert!(refused.message().contains("ApprovalRule/rollouts"), "{}", refused.message());
+    }
+    // What it names nobody else for, is for them alone.
+    admin.apply(&rule(", fourEyes: false").replace("role: admin", "identity: anna")).await;
+    let refused = admin.servers().promote_server(force()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
+    assert_eq!(stage().await, "sandbox");
+
+    // A policy that asks for less waits, and is what somebody else approved.
+    admin.apply(&rule("")).await;
+    let policy = |checks: &str| {
+        format!(
+            "{{ apiVersion: portcullis/v1, kind: RolloutPolicy, metadata: {{ name: careful }}, spec: {{ sandbox: {{ checks: \
+             {{ {checks} }} }}, limited: {{ keys: [canary], percent: 40, checks: {{ window: 1s }} }} }} }}"
+        )
+    };
+    let proposed = admin.apply(&policy("window: 1s, noDrift: false")).await.proposal.unwrap();
+    assert_eq!(proposed.changes, ["rollout-opening"], "{proposed:?}");
+    let still = admin.promote("crm").await.unwrap();
+    assert!(!still.promoted && still.checks.iter().any(|check| check.required.contains("1h")), "{still:?}");
+    let own =
+        api::DecideRequest { ids: vec![proposed.id.clone()], approve: true, ..api::DecideRequest::default() };
+    assert!(admin.approvals().decide(own.clone()).await.is_err(), "who proposed it does not count");
+    let request = api::CreateAdminTokenRequest {
+        name: "second".to_owned(),
+        roles: vec!["admin".to_owned()],
+        ..api::CreateAdminTokenRequest::default()
+    };
+    let second = admin.access().create_admin_token(request).await.unwrap().into_inner().token;
+    let second = portcullis_tests::admin::Admin::new(&portcullis.control.url, &second, None);
+    second.decide(own).await;
+    eventually("the new checks hold", async || admin.promote("crm").await.unwrap().promoted.then_some(()))
+        .await;
+    assert_eq!(stage().await, "limited");
+    // What tightens needs nobody, and where the rule leaves it to one, one may force it.
+    assert!(admin.apply(&policy("window: 1s")).await.proposal.is_none());
+    admin.apply(&rule(", fourEyes: false")).await;
+    assert!(admin.servers().promote_server(force()).await.unwrap().into_inner().promoted);
+    assert_eq!(stage().await, "general");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_server_is_closed_at_once_and_a_retired_one_for_good() {
     let server = Upstream::legacy(&["read"]).await;
     let portcullis = Portcullis::start().await;

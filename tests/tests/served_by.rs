@@ -24,7 +24,10 @@ spec: { reachableFrom: [default], servedBy: [ { region: eu } ] }
 apiVersion: portcullis/v1
 kind: McpServer
 metadata: { name: crm }
-spec: { transport: { streamableHttp: { url: "CRM" } }, zone: european }
+spec:
+  transport: { streamableHttp: { url: "CRM" } }
+  zone: european
+  auth: { header: { name: Authorization, valueFrom: { secret: crm-token } } }
 ---
 apiVersion: portcullis/v1
 kind: McpServer
@@ -49,6 +52,19 @@ async fn plane(control: &ControlPlane, region: &str) -> DataPlane {
     DataPlane::start(PlaneOptions::new(region, &control.url, &token)).await
 }
 
+const CREDENTIAL: &str = "Bearer of-the-crm-2c41";
+
+/// Waits until a plane keeps the credential of the server on its disk, or does not.
+async fn keeps_credential(plane: &DataPlane, keeps: bool) {
+    let file = plane.dir.path().join("data/secrets.bin");
+    eventually("the secrets on disk", async || {
+        let kept = std::fs::read(&file).ok()?;
+        let found = kept.windows(CREDENTIAL.len()).any(|part| part == CREDENTIAL.as_bytes());
+        (found == keeps).then_some(())
+    })
+    .await;
+}
+
 async fn explained(control: &ControlPlane, plane: &str) -> Value {
     let request = api::ExplainRequest {
         key: "dev".to_owned(),
@@ -64,6 +80,7 @@ async fn explained(control: &ControlPlane, plane: &str) -> Value {
 async fn a_zone_is_listed_called_and_probed_through_the_planes_that_it_names() {
     let (crm, wiki) = (Upstream::modern(&["lookup"]).await, Upstream::legacy(&["search"]).await);
     let control = ControlPlane::start(ControlOptions::default()).await;
+    control.admin.set_secret("crm-token", CREDENTIAL).await;
     let us = plane(&control, "us").await;
     let applied = control.admin.apply(&DOCUMENTS.replace("CRM", &crm.url).replace("WIKI", &wiki.url)).await;
     let key = secret(&applied, "dev");
@@ -78,6 +95,8 @@ async fn a_zone_is_listed_called_and_probed_through_the_planes_that_it_names() {
         plane.enforces(version).await;
     }
 
+    keeps_credential(&eu, true).await;
+    keeps_credential(&us, false).await;
     for modern in [true, false] {
         for (plane, listed) in [(&eu, vec!["crm_lookup", "wiki_search"]), (&us, vec!["wiki_search"])] {
             let caller = match modern {
@@ -135,6 +154,16 @@ async fn a_zone_is_listed_called_and_probed_through_the_planes_that_it_names() {
     let caller = us.modern("/mcp", &key);
     eventually("the tool", async || caller.call("crm_lookup", json!({})).await.succeeded().then_some(()))
         .await;
+    keeps_credential(&us, true).await;
+    let presented = crm.seen();
+    assert!(
+        presented.iter().all(|seen| seen.headers.get("authorization").is_some_and(|had| had == CREDENTIAL))
+    );
+    // And closed to it again, it loses what it no longer needs.
+    control.admin.apply(&wider.replace(", { region: us }", "")).await;
+    us.enforces(control.admin.snapshot().await.version).await;
+    keeps_credential(&us, false).await;
+    keeps_credential(&eu, true).await;
     for wrong in ["servedBy: [ {} ]", "servedBy: [eu]"] {
         let text = wider.replace("servedBy: [ { region: eu }, { region: us } ]", wrong);
         assert!(control.admin.try_apply(&text).await.is_err(), "{wrong}");

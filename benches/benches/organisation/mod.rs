@@ -1,6 +1,7 @@
 //! A large organisation as the entries of a snapshot: what the benches of policy measure against.
 
 use portcullis_policy::secret::KeyHash;
+use portcullis_policy::snapshot::SharedGrants;
 use portcullis_policy::{Entry, Snapshot, SnapshotHeader, SnapshotVersion};
 use serde_json::{Value, json};
 
@@ -79,14 +80,18 @@ pub(crate) fn entries(size: Size, keys_per_grants: usize) -> Vec<Entry> {
             ));
         }
     }
+    // As a data plane reads them.
+    let mut shared = SharedGrants::default();
     for number in 0..size.keys {
         let grants = grants(number / keys_per_grants, size);
-        entries.push(entry(
+        let mut key = entry(
             "key",
             &json!({ "uid": uid(2, number), "name": format!("key-{number}"), "secrets": [{ "hash": key_hash(number) }],
                 "principal": { "kind": "agent", "subject": format!("agent-{number}") }, "zone": "default",
                 "grants": grants }),
-        ));
+        );
+        shared.share(&mut key);
+        entries.push(key);
     }
     entries
 }

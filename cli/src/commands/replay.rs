@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_data_plane::ledger;
 use portcullis_data_plane::recall::{Recalled, Window, recall};
+use portcullis_data_plane::sync::kept_labels;
 use portcullis_proto::admin::v1 as api;
 use portcullis_proto::config::v1::RecordedCall;
 use serde_json::Value;
@@ -38,12 +39,13 @@ pub(crate) async fn ask(
     let (say, messages) = mpsc::channel(4);
     let first =
         api::ReplayStart { files: start.files, since_unix_ms: window.since_unix_ms, full: start.full };
-    let spool = data_dir.join("data").join(ledger::DIRECTORY);
+    let plane = data_dir.join("data");
     let reading = tokio::task::spawn_blocking(move || {
         let message = |message| api::ReplayRequest { message: Some(message) };
         let mut send = |one| say.blocking_send(message(one)).is_ok();
+        let spool = plane.join(ledger::DIRECTORY);
         if send(api::replay_request::Message::Start(first)) && spool.is_dir() {
-            local(&spool, window, &mut send);
+            local(&spool, known(&plane), window, &mut send);
         }
     });
     let replied = client.reach().replay(ReceiverStream::new(messages)).await;
@@ -54,13 +56,29 @@ pub(crate) async fn ask(
     Ok((reply.plan.unwrap_or_default(), replayed))
 }
 
+/// What the data plane of this state was to zones last, where it kept that.
+fn known(plane: &Path) -> Option<api::KnownPlane> {
+    match kept_labels(plane) {
+        Ok(labels) => labels.map(|labels| api::KnownPlane { labels: labels.into_iter().collect() }),
+        Err(error) => {
+            output::note(&format!("the labels of the data plane in {}: {error}", plane.display()));
+            None
+        }
+    }
+}
+
 /// Sends what a spool on this machine holds of the window. What cannot be read is told and left out.
-fn local(spool: &Path, window: Window, send: &mut impl FnMut(api::replay_request::Message) -> bool) {
+fn local(
+    spool: &Path,
+    plane: Option<api::KnownPlane>,
+    window: Window,
+    send: &mut impl FnMut(api::replay_request::Message) -> bool,
+) {
     let found = match recall(spool, window) {
         Ok(found) => found,
         Err(error) => return output::note(&format!("{}: {error}", spool.display())),
     };
-    let chunk = |calls| api::replay_request::Message::Calls(api::ReplayCalls { calls });
+    let chunk = |calls| api::replay_request::Message::Calls(api::ReplayCalls { calls, plane: plane.clone() });
     let mut calls: Vec<RecordedCall> = Vec::with_capacity(CHUNK);
     for one in found {
         match one {

@@ -118,7 +118,8 @@ impl Reach for ReachService {
         let mut judging = Judging::new(before, after, start.since_unix_ms, self.clock.now_unix_ms());
         while let Some(request) = incoming.message().await? {
             if let Some(Said::Calls(calls)) = request.message {
-                (judging, _) = judging.take("local", None, calls.calls).await?;
+                let plane = calls.plane.map(|plane| Arc::new(plane.labels.into_iter().collect()));
+                (judging, _) = judging.take("local", plane.as_ref(), calls.calls).await?;
             }
         }
         let replay_json = judging.of_planes(&self.planes).await?.finish(start.full)?;

@@ -2,18 +2,21 @@
 //!
 //! Only what loosens is named. What tightens, and what a change leaves as it was, needs nobody but its author.
 
+mod rollout;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_policy::check::built_in_zone;
 use portcullis_policy::resource::{
     AccessPolicySpec, AuditMode, ChangeClass, ChangedTools, Effective, Kind, McpServerSpec, Name, Network,
-    NewTools, PolicyMode, Resource, Spec, Tier, TrustZoneSpec,
+    NewTools, PolicyMode, Resource, RolloutPolicySpec, Spec, TrustZoneSpec,
 };
 use portcullis_policy::snapshot::default_zone_name;
 use serde_json::Value;
 
 use super::access::Touched;
 use super::rules::{Matter, Rule, Rulebook};
+use crate::objects::ServerState;
 use crate::store::State;
 
 /// One kind of change that a rule wants to have approved.
@@ -44,34 +47,44 @@ pub(crate) fn governed<'a>(state: &State, book: &'a Rulebook, touched: &[Touched
 
 /// What a change opens, each with what it is about.
 fn openings(state: &State, touched: &[Touched<'_>], change: &Touched<'_>) -> Vec<(Matter, ChangeClass)> {
-    let tiers = Tiers { state, touched };
-    if change.kind != Kind::TierDefaults {
+    let settings = Settings { state, touched };
+    if !matches!(change.kind, Kind::TierDefaults | Kind::RolloutPolicy) {
         let matter = matter(state, change);
-        return classes(change, &tiers).into_iter().map(|class| (matter.clone(), class)).collect();
+        return classes(change, &settings).into_iter().map(|class| (matter.clone(), class)).collect();
     }
-    // What a tier gives is about every server that leaves it to its tier.
+    // What a tier gives is about every server that leaves it to its tier, and what a rollout policy says about those under it.
     let mut found = Vec::new();
     for server in state.list(Kind::McpServer.as_str()) {
         let itself = |other: &Touched<'_>| other.kind == Kind::McpServer && other.name == &*server.name;
-        let tier = server.body.pointer("/spec/tier").and_then(Value::as_str);
-        if tier.unwrap_or(Tier::default().as_str()) != change.name || touched.iter().any(itself) {
+        if touched.iter().any(itself) {
+            continue;
+        }
+        let Some(Spec::McpServer(spec)) = read(&server.body) else { continue };
+        let concerned = match change.kind {
+            Kind::TierDefaults => spec.tier.as_str() == change.name,
+            _ => {
+                let policies = [settings.before(&spec), settings.after(&spec)].map(|all| all.rollout.value);
+                policies.iter().flatten().any(|policy| policy.as_str() == change.name)
+            }
+        };
+        if !concerned {
             continue;
         }
         let same = Some(&server.body);
         let unchanged = Touched { kind: Kind::McpServer, name: &server.name, before: same, after: same };
         let matter = Matter::of_server(server);
-        found.extend(classes(&unchanged, &tiers).into_iter().map(|class| (matter.clone(), class)));
+        found.extend(classes(&unchanged, &settings).into_iter().map(|class| (matter.clone(), class)));
     }
     found
 }
 
-/// What tiers give, before and after a change.
-struct Tiers<'a> {
+/// What tiers and rollout policies give, before and after a change.
+struct Settings<'a> {
     state: &'a State,
     touched: &'a [Touched<'a>],
 }
 
-impl Tiers<'_> {
+impl Settings<'_> {
     fn before(&self, server: &McpServerSpec) -> Effective {
         self.effective(server, |change| change.before)
     }
@@ -85,17 +98,46 @@ impl Tiers<'_> {
         server: &McpServerSpec,
         side: impl Fn(&Touched<'t>) -> Option<&'t Value>,
     ) -> Effective {
-        let (kind, name) = (Kind::TierDefaults, server.tier.as_str());
+        let tier = match self.spec(Kind::TierDefaults, server.tier.as_str(), side) {
+            Some(Spec::TierDefaults(tier)) => Some(tier),
+            _ => None,
+        };
+        Effective::of(server, tier.as_ref())
+    }
+
+    /// Whether a server that stays is open to more callers, or comes on more easily, than before.
+    fn opens_rollout(&self, name: &str, [old, new]: [&Effective; 2]) -> bool {
+        // What was open to all was open.
+        let Some(before) = self.policy(old, |change| change.before) else { return false };
+        let server = self.state.get(Kind::McpServer.as_str(), name);
+        let kept = server.and_then(|server| ServerState::of(self.state, &server.uid));
+        let at = kept.map_or_else(|| before.first(), |kept| kept.stage_under(Some(&before)));
+        rollout::opens(&before, self.policy(new, |change| change.after).as_ref(), at)
+    }
+
+    fn policy<'t>(
+        &'t self,
+        effective: &Effective,
+        side: impl Fn(&Touched<'t>) -> Option<&'t Value>,
+    ) -> Option<RolloutPolicySpec> {
+        match self.spec(Kind::RolloutPolicy, effective.rollout.value.as_ref()?.as_str(), side)? {
+            Spec::RolloutPolicy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// A resource on one side of the change.
+    fn spec<'t>(
+        &'t self,
+        kind: Kind,
+        name: &str,
+        side: impl Fn(&Touched<'t>) -> Option<&'t Value>,
+    ) -> Option<Spec> {
         let document = match self.touched.iter().find(|change| change.kind == kind && change.name == name) {
             Some(change) => side(change),
             None => self.state.get(kind.as_str(), name).map(|object| &object.body),
         };
-        let spec = document.and_then(|document| Resource::from_json(document).ok());
-        let tier = spec.and_then(|resource| match resource.spec {
-            Spec::TierDefaults(tier) => Some(tier),
-            _ => None,
-        });
-        Effective::of(server, tier.as_ref())
+        document.and_then(read)
     }
 }
 
@@ -130,7 +172,7 @@ fn matter(state: &State, change: &Touched<'_>) -> Matter {
 }
 
 /// What kinds of opening a change is.
-fn classes(change: &Touched<'_>, tiers: &Tiers<'_>) -> Vec<ChangeClass> {
+fn classes(change: &Touched<'_>, settings: &Settings<'_>) -> Vec<ChangeClass> {
     if change.kind.is_access() {
         return if change.before == change.after { Vec::new() } else { vec![ChangeClass::Access] };
     }
@@ -143,7 +185,11 @@ fn classes(change: &Touched<'_>, tiers: &Tiers<'_>) -> Vec<ChangeClass> {
     }
     match (before, after) {
         (Some(Spec::McpServer(before)), Some(Spec::McpServer(after))) => {
-            server(&before, &after, [tiers.before(&before), tiers.after(&after)])
+            let (old, new) = (settings.before(&before), settings.after(&after));
+            let opens = settings.opens_rollout(change.name, [&old, &new]);
+            let mut classes = server(&before, &after, [old, new]);
+            classes.extend(opens.then_some(ChangeClass::RolloutOpening));
+            classes
         }
         (Some(Spec::TrustZone(before)), Some(Spec::TrustZone(after))) if opens(&before, &after) => {
             vec![ChangeClass::ZoneOpening]

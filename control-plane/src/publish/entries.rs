@@ -12,8 +12,8 @@ use portcullis_policy::resource::{
 };
 use portcullis_policy::snapshot::{
     BundleEntry, ClientEntry, CustomerEntry, DefinitionEntry, DefinitionState, Entry, KeyEntry, Opening,
-    PolicyEntry, ServerEntry, ServerMetering, TeamEntry, ToolMetering, ZoneEntry, default_zone_name,
-    kind_order,
+    PolicyEntry, ServerEntry, ServerMetering, SharedGrants, TeamEntry, ToolMetering, ZoneEntry,
+    default_zone_name, kind_order,
 };
 use portcullis_seal::sha256;
 use serde::Deserialize as _;
@@ -85,6 +85,7 @@ enum LineKey {
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     lines: HashMap<LineKey, Line>,
+    grants: SharedGrants,
     round: u64,
 }
 
@@ -107,6 +108,7 @@ impl Entries {
         // Lines of what is gone, and of candidates that were never committed.
         let round = self.round;
         self.lines.retain(|_, line| line.used_in == round);
+        self.grants.tidy();
         all.sort_unstable_by(|a, b| a.place.cmp(&b.place).then_with(|| a.encoded.id.cmp(&b.encoded.id)));
         Ok(all)
     }
@@ -171,7 +173,11 @@ impl Entries {
             all.extend(line.built.clone());
             return Ok(());
         }
-        let built = make()?.map(Built::new);
+        let mut made = make()?;
+        if let Some(entry) = &mut made {
+            self.grants.share(entry);
+        }
+        let built = made.map(Built::new);
         all.extend(built.clone());
         let made_of = parts.map(|part| part.cloned());
         self.lines.insert(key, Line { made_of, built, used_in: self.round });
@@ -290,7 +296,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 principal: key.principal,
                 team: key.team,
                 zone: key.zone,
-                grants: key.grants,
+                grants: key.grants.into(),
                 expires_at: key.expires_at,
                 sandbox: key.sandbox,
                 metering,

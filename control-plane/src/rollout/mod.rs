@@ -8,14 +8,14 @@ mod counts;
 
 use std::sync::Arc;
 
-use portcullis_policy::resource::{Checks, Kind, Name, Right, RolloutPolicySpec, Stage};
+use portcullis_policy::resource::{ChangeClass, Checks, Kind, Name, Right, RolloutPolicySpec, Stage};
 
 pub use board::Board;
 pub use checks::Check;
 
 use crate::catalog;
 use crate::clock::Clock;
-use crate::governance::{Actor, Scope};
+use crate::governance::{Actor, Matter, Rulebook, Scope};
 use crate::objects::{Lifecycle, ServerState, Settings, StageReached};
 use crate::publish::{Decision, Publisher};
 use crate::registry::{Registry, RegistryError};
@@ -130,7 +130,8 @@ impl Rollout {
         Ok((lifecycle, version))
     }
 
-    /// Opens a server to the next stage of its policy, if the checks of the present one hold.
+    /// Opens a server to the next stage of its policy, if the checks of the present one hold. Where an approval rule is about
+    /// openings of its rollout, nobody forces it on alone but whom the rule lets decide alone.
     ///
     /// # Errors
     /// [`RegistryError::NotFound`], and [`RegistryError::Refused`] where there is no stage to go to. A check that fails is no
@@ -154,12 +155,22 @@ impl Rollout {
         let decide = move |state: &State, _: &mut _| {
             let now = clock.now_unix_ms();
             may_move(state, &asks, &found(state, &name, now)?.0, OPENS, now)?;
-            decide(state, &board, &name, to, force, now)
+            let decision = decide(state, &board, &name, to, force, now)?;
+            if decision.forced {
+                may_force(state, &asks, &found(state, &name, now)?.0, now)?;
+            }
+            Ok(decision.decision)
         };
         let message = if message.is_empty() { format!("promote McpServer {server}") } else { message };
         let (version, promoted) = self.publisher.transact(by.author(), &message, decide).await?;
         Ok(Promoted { version, ..promoted })
     }
+}
+
+/// How far a server goes on, and whether only because somebody forces it.
+struct Decided {
+    decision: Decision<Promoted>,
+    forced: bool,
 }
 
 fn decide(
@@ -169,7 +180,7 @@ fn decide(
     to: Option<Stage>,
     force: bool,
     now: u64,
-) -> Result<Decision<Promoted>, RegistryError> {
+) -> Result<Decided, RegistryError> {
     let refuse = |why: String| RegistryError::Refused(format!("McpServer/{name} {why}"));
     let (object, mut kept) = found(state, name, now)?;
     let policy = Settings::of(state, &object)
@@ -202,13 +213,31 @@ fn decide(
     let checks = checks(state, board, &object, &kept, from, &policy, now);
     let holds = checks.iter().all(|check| check.passed);
     let mut ops = Vec::new();
+    let forced = force && (!holds || to != next);
     if holds || force {
-        let forced = !holds || to != next;
         kept.stage = Some(StageReached { stage: to, since_unix_ms: now, forced });
         ops.push(put(&kept, &object)?);
     }
     let answer = Promoted { promoted: holds || force, from, to, checks, version: 0 };
-    Ok(Decision { ops, answer, dry_run: false })
+    Ok(Decided { decision: Decision { ops, answer, dry_run: false }, forced })
+}
+
+/// Whether somebody may go on although checks fail, or over a stage. It is one person's word: where a rule wants more than that
+/// for what opens this server, the way is a policy that asks for less, which others approve.
+fn may_force(state: &State, by: &Actor, server: &Object, now: u64) -> Result<(), RegistryError> {
+    let Some(identity) = by.judged(state, now)? else { return Ok(()) };
+    let book = Rulebook::of(state);
+    let matter = Matter::of_server(server).class(ChangeClass::RolloutOpening);
+    let Some(rule) = book.rule(&matter) else { return Ok(()) };
+    rule.must_name(&identity).map_err(RegistryError::Denied)?;
+    if rule.spec.required > 1 || rule.spec.four_eyes {
+        return Err(RegistryError::Refused(format!(
+            "ApprovalRule/{} wants others to agree to what opens McpServer/{}, and --force is one person's word: apply a \
+             RolloutPolicy that asks for less, which waits for them, and promote once it is approved",
+            rule.name, server.name
+        )));
+    }
+    Ok(())
 }
 
 fn checks(

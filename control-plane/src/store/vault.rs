@@ -227,6 +227,7 @@ impl Vault {
     }
 
     fn over(path: &Path, contents: Contents) -> Self {
+        file::sweep(path);
         let generation = watch::Sender::new(contents.part.generation);
         Self {
             inner: Arc::new(Inner {

@@ -1,6 +1,9 @@
 //! From what is published and what is secret to the messages that carry it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use portcullis_policy::resource::Name;
 use portcullis_proto::config::v1 as proto;
 use portcullis_proto::config::v1::attach_response::Message;
 
@@ -58,8 +61,8 @@ fn header(published: &Published) -> proto::SnapshotHeader {
     }
 }
 
-/// The secret part as it travels.
-pub(super) fn secrets(part: &SecretPart) -> Message {
+/// The secret part as it travels to a plane that needs the values of these names.
+pub(super) fn secrets(part: &SecretPart, needed: &BTreeSet<Name>) -> Message {
     let sealing_keys = part.sealing_keys.iter().map(|key| proto::SealingKey {
         id: Bytes::copy_from_slice(&key.id),
         key: Bytes::copy_from_slice(key.expose()),
@@ -67,6 +70,7 @@ pub(super) fn secrets(part: &SecretPart) -> Message {
     let values = part
         .values
         .iter()
+        .filter(|(name, _)| needed.contains(*name))
         .map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.expose())));
     Message::Secrets(proto::SecretPart {
         generation: part.generation,

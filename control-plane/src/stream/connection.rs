@@ -1,5 +1,6 @@
 //! One open stream of one data plane: what waits for it, and how it is ended from this side.
 
+use portcullis_policy::resource::PlaneLabels;
 use portcullis_proto::config::v1::Hello;
 use tokio::sync::watch;
 use tonic::Status;
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     /// The id of the token that it was opened with.
     pub(super) token: String,
     pub(super) allow_stdio: bool,
+    /// Its own labels and its token's. Others are another stream.
+    pub(super) labels: PlaneLabels,
     /// Whether it answers questions for recorded calls.
     pub(super) tells_records: bool,
     pub(super) outbox: Outbox,
@@ -44,12 +47,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, name: String, token: String, hello: &Hello) -> Self {
+    pub(super) fn new(id: u64, name: String, token: String, hello: &Hello, labels: PlaneLabels) -> Self {
         Self {
             id,
             name,
             token,
             allow_stdio: hello.allow_stdio,
+            labels,
             tells_records: hello.tells_records,
             outbox: Outbox::default(),
             asked: Asked::default(),

@@ -7,6 +7,7 @@
 mod assign;
 mod chunks;
 mod connection;
+mod handed;
 mod outbox;
 mod own;
 mod planes;

@@ -181,8 +181,8 @@ impl Planes {
             return Err(Status::resource_exhausted(format!("{MAX_CONNECTED} data planes are connected")));
         }
         table.connections += 1;
-        let connection =
-            Arc::new(Connection::new(table.connections, name.as_str().to_owned(), token.clone(), hello));
+        let own = (name.as_str().to_owned(), token.clone());
+        let connection = Arc::new(Connection::new(table.connections, own.0, own.1, hello, labels.clone()));
         for ended in table.ended.iter().filter(|ended| ended.forget_after_unix_ms > now) {
             // The bound of the outbox is above that of what is remembered.
             let _ = connection.outbox.signal(session_ended(ended.clone()));

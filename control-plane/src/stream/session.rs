@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use super::DistributionParts;
-use super::chunks::{chunks, secrets};
+use super::chunks::chunks;
 use super::connection::{Connection, End};
+use super::handed::Handed;
 use super::tokens::{self, Admission};
 use crate::refusals::RefusedToken;
 
@@ -159,6 +160,7 @@ async fn take_in(parts: &DistributionParts, connection: &Connection, said: Said)
             let answer = parts.calls.ask(&connection.name, ask).await;
             connection.outbox.answer(answer);
         }
+        Said::CallGivenBack(given) => parts.calls.take_back(&connection.name, &given).await,
         Said::Status(status) => {
             let state = parts.store.state();
             parts.catalog.used(&state, &status.servers);
@@ -192,28 +194,30 @@ async fn tell(
             control_plane_id: parts.vault.control_plane_id().to_string(),
             unix_ms: parts.clock.now_unix_ms(),
             status_interval_ms: u32::try_from(parts.timings.status.as_millis()).unwrap_or(u32::MAX),
-            labels: parts.planes.labels(&connection.name).unwrap_or_default().into_iter().collect(),
+            labels: connection.labels.clone().into_iter().collect(),
         }),
     )
     .await?;
     let interval_seconds = u32::try_from(parts.timings.probe.as_secs()).unwrap_or(u32::MAX).max(1);
-    let mut sent_generation = None;
+    let mut handed = Handed::default();
     let mut sent_version = None;
     loop {
         generation.mark_unchanged();
         published.mark_unchanged();
-        // Secrets first: a snapshot may refer to one that came with it.
+        // Secrets first: a snapshot may refer to one that came with it. Those that it no longer needs go after it.
         let part = parts.vault.secret_part();
-        if sent_generation != Some(part.generation) {
-            sent_generation = Some(part.generation);
-            send(outgoing, secrets(&part)).await?;
-        }
         let latest = published.borrow().clone();
         if let Some(latest) = latest.filter(|latest| sent_version != Some(latest.header.version)) {
             sent_version = Some(latest.header.version);
+            if let Some(secrets) = handed.before(&latest, &connection.labels, &part) {
+                send(outgoing, secrets).await?;
+            }
             for chunk in chunks(&latest) {
                 send(outgoing, chunk).await?;
             }
+        }
+        if let Some(secrets) = handed.now(&part) {
+            send(outgoing, secrets).await?;
         }
         let mail = connection.outbox.take(interval_seconds);
         if let Some(assignment) = mail.assignment {

@@ -13,7 +13,7 @@ use portcullis_control_plane::stream::{
 };
 use portcullis_policy::Snapshot;
 use portcullis_policy::snapshot::{
-    SIGNATURE_PURPOSE, SnapshotDigest, SnapshotHeader, SnapshotVersion, signed_text,
+    Entry, SIGNATURE_PURPOSE, SnapshotDigest, SnapshotHeader, SnapshotVersion, signed_text,
 };
 use portcullis_proto::config::v1 as proto;
 use portcullis_proto::config::v1::attach_request::Message as Said;
@@ -83,34 +83,43 @@ impl Control {
 
     /// Publishes a version with entries of these sizes.
     pub(crate) fn publish(&self, version: u64, sizes: &[usize]) -> Fingerprint {
-        let entries: Vec<EncodedEntry> = sizes
-            .iter()
-            .enumerate()
-            .map(|(at, size)| EncodedEntry {
-                kind: "tool",
-                id: format!("{at:06}").into(),
-                body: vec![b'x'; *size].into(),
-            })
-            .collect();
+        let encoded = sizes.iter().enumerate().map(|(at, size)| EncodedEntry {
+            kind: "tool",
+            id: format!("{at:06}").into(),
+            body: vec![b'x'; *size].into(),
+        });
+        self.publish_both(version, encoded.collect(), Vec::new())
+    }
+
+    /// Publishes a version with these entries.
+    pub(crate) fn publish_policy(&self, version: u64, entries: Vec<Entry>) -> Fingerprint {
+        let encoded = entries.iter().map(|entry| EncodedEntry {
+            kind: entry.kind(),
+            id: entry.id().into(),
+            body: entry.encode().into(),
+        });
+        self.publish_both(version, encoded.collect(), entries)
+    }
+
+    fn publish_both(&self, version: u64, encoded: Vec<EncodedEntry>, entries: Vec<Entry>) -> Fingerprint {
         let mut digest = SnapshotDigest::default();
-        entries.iter().for_each(|entry| digest.add(entry.kind, &entry.id, &entry.body));
+        encoded.iter().for_each(|entry| digest.add(entry.kind, &entry.id, &entry.body));
         let digest = digest.finish();
         let header = SnapshotHeader {
             version: SnapshotVersion(version),
             digest,
             built_unix_ms: version * 1000,
-            entries: u32::try_from(entries.len()).unwrap(),
+            entries: u32::try_from(encoded.len()).unwrap(),
         };
         let key = self.vault.signing_key();
         let text = signed_text(header.version, header.built_unix_ms, header.entries, header.digest);
+        let compiled = SnapshotHeader { entries: u32::try_from(entries.len()).unwrap(), ..header.clone() };
         self.publish.send_replace(Some(Arc::new(Published {
-            header: header.clone(),
             signature: key.sign(SIGNATURE_PURPOSE, &text),
             key_id: key.public_key().id(),
-            entries: Arc::new(entries),
-            snapshot: Arc::new(
-                Snapshot::compile(SnapshotHeader { entries: 0, ..header }, Vec::new()).unwrap(),
-            ),
+            header,
+            entries: Arc::new(encoded),
+            snapshot: Arc::new(Snapshot::compile(compiled, entries).unwrap()),
             reports: Vec::new(),
         })));
         digest

@@ -78,13 +78,13 @@ impl Pipeline {
         };
         recorder.permitted(leave.permit());
         recorder.decided();
-        let (permit, entered) = match leave {
-            Leave::Free(permit) => (permit, None),
+        let (permit, released, entered) = match leave {
+            Leave::Free(permit) => (permit, None, None),
             Leave::Held(held) => {
                 let of =
                     HeldRequest { admitted: &admitted, client: &client, request: &request, claim: &claim };
                 match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
-                    Ok(released) => released,
+                    Ok((permit, released, entered)) => (permit, Some(released), entered),
                     Err(refusal) => return Answered::Reply(refusal.settle(recorder)),
                 }
             }
@@ -111,6 +111,7 @@ impl Pipeline {
             audit,
             recorder: Some(recorder),
             bill,
+            released,
             _flight: flight,
         };
         if local {
@@ -346,6 +347,7 @@ async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt:
         // What ends a call may end its upstream session first, and the call with an error of that.
         Err(_) if interrupt.is_cancelled() => return Answered::Cancelled,
         Err(error) => {
+            course.give_back(&error);
             return Answered::Reply(match Limited::by_upstream(&course.admitted, &course.server, &error) {
                 Some(limited) => course.limited(&limited),
                 None => course.fail(&error),

@@ -23,6 +23,7 @@ use super::record::Recorder;
 use super::tokens::{self, StateScope};
 use crate::ledger::Outcome;
 use crate::metering::Ended;
+use crate::sync::Released;
 use crate::upstream::UpstreamError;
 
 /// A call that was dispatched.
@@ -37,6 +38,8 @@ pub(super) struct Course {
     pub(super) audit: AuditMode,
     pub(super) recorder: Option<Recorder>,
     pub(super) bill: Bill,
+    /// The approval that was used up for it, where it needed one.
+    pub(super) released: Option<Released>,
     pub(super) _flight: Flight,
 }
 
@@ -101,6 +104,13 @@ impl Course {
         let paid = if error.reached { Ended::Unknown } else { Ended::Unsent };
         let ending = Ending { paid, ..self.failed(error.reason, &error.message) };
         if error.reached { self.settle(ending) } else { self.settle_undone(ending) }
+    }
+
+    /// What a person approved did not happen: where that is certain, the approval is good for one call again.
+    pub(super) fn give_back(&mut self, error: &UpstreamError) {
+        if let Some(released) = self.released.take_if(|_| error.untouched) {
+            self.pipeline.calls().give_back(released);
+        }
     }
 
     /// The server asked its client for something that this caller cannot be asked for.

@@ -22,7 +22,7 @@ use super::record::Recorder;
 use super::standing::{Claim, judge};
 use super::tokens;
 use crate::metering::{Entered, Held as Metered, Refused};
-use crate::sync::{Unanswered, Verdict};
+use crate::sync::{Released, Unanswered, Verdict};
 
 /// The largest input that is told, in bytes: a person reads no more, and the control plane keeps no more.
 const MAX_TOLD: usize = 16 << 10;
@@ -109,7 +109,8 @@ pub(super) struct Link {
 }
 
 impl Pipeline {
-    /// Asks whether a held call may go now, and uses the approval up for it. `params` are those that the server would get.
+    /// Asks whether a held call may go now, and uses the approval up for it, which is to be given back where the call never
+    /// reaches its server. `params` are those that the server would get.
     ///
     /// # Errors
     /// What the caller gets instead.
@@ -119,7 +120,7 @@ impl Pipeline {
         of: HeldRequest<'_>,
         params: Option<&RawValue>,
         recorder: &mut Recorder,
-    ) -> Result<(Permit, Option<Entered>), Refusal> {
+    ) -> Result<(Permit, Released, Option<Entered>), Refusal> {
         let Held { permit, denial, pin } = held;
         let refuse = |answer| Refusal { denial: denial.clone(), answer };
         let Some(ask) = params.and_then(|params| ask(&permit, pin, of, params)) else {
@@ -144,7 +145,7 @@ impl Pipeline {
                 recorder.approval(released.id(), Some(released.approved_by()));
                 // Time has passed since it was decided. The approval is used up either way.
                 match self.still(of) {
-                    Ok(()) => Ok((permit, metered.and_then(Metered::go))),
+                    Ok(()) => Ok((permit, released, metered.and_then(Metered::go))),
                     Err(denial) => Err(of.denied(denial)),
                 }
             }

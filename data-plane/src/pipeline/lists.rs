@@ -261,6 +261,7 @@ impl Pipeline {
             message: format!("The server {server} lists more than can be merged."),
             http_status: None,
             reached: true,
+            untouched: false,
         }))
     }
 
@@ -325,6 +326,7 @@ impl Pipeline {
                 message: "A cursor cannot be sealed now.".to_owned(),
                 http_status: None,
                 reached: true,
+                untouched: false,
             })
         })
     }
@@ -394,6 +396,7 @@ fn unusable() -> UpstreamError {
         message: "The server's list is not valid MCP.".to_owned(),
         http_status: None,
         reached: true,
+        untouched: false,
     }
 }
 

@@ -185,6 +185,7 @@ impl Relay {
                     cause: None,
                     http_status: None,
                     reached: true,
+                    untouched: false,
                 };
                 Some(Frame::Last(self.course.fail(&error)))
             }

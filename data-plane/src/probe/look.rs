@@ -103,6 +103,7 @@ fn fault(message: &str) -> UpstreamError {
         cause: None,
         http_status: None,
         reached: true,
+        untouched: false,
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! An ask that was not answered when a connection broke is asked again on the next one, under the same use: it gets the same
 //! answer, so that an approval is not lost with a connection and never counts twice. Whoever gets no answer in time is told so,
-//! and must not make the call.
+//! and must not make the call. An approval whose call never reached its server is given back, once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use portcullis_proto::config::v1::call_answer::Answer;
-use portcullis_proto::config::v1::{CallAnswer, CallAsk};
+use portcullis_proto::config::v1::{CallAnswer, CallAsk, CallGivenBack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -34,7 +35,7 @@ impl Default for CallDesk {
 }
 
 /// What the control plane says of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nobody decided yet.
     Waits {
@@ -54,11 +55,13 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// The leave to make one call. Only an answer of the control plane makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The leave to make one call. Only an answer of the control plane makes one, and it is not copied: it is spent with its call,
+/// or given back.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Released {
     id: String,
     approved_by: String,
+    use_id: [u8; 16],
 }
 
 impl Released {
@@ -107,7 +110,14 @@ impl CallDesk {
         self.outbox.ask(use_id, ask, answer).map_err(|_| Unanswered::Full)?;
         let _asked = Asked { outbox: &self.outbox, use_id };
         let answer = timeout(PATIENCE, answered).await.map_err(|_| Unanswered::Silent)?;
-        answer.ok().and_then(verdict).ok_or(Unanswered::Silent)
+        answer.ok().and_then(|answer| verdict(answer, use_id)).ok_or(Unanswered::Silent)
+    }
+
+    /// Gives the approval of a call back that certainly never reached its server. Nobody waits for it: where the control plane
+    /// does not hear of it, the approval stays used up.
+    pub fn give_back(&self, released: Released) {
+        let use_id = Bytes::copy_from_slice(&released.use_id);
+        self.outbox.give_back(CallGivenBack { id: released.id, use_id });
     }
 
     /// The control plane answered.
@@ -128,11 +138,11 @@ impl Drop for Asked<'_> {
     }
 }
 
-fn verdict(answer: Answer) -> Option<Verdict> {
+fn verdict(answer: Answer, use_id: [u8; 16]) -> Option<Verdict> {
     Some(match answer {
         Answer::Waits(waits) => Verdict::Waits { id: waits.id, url: waits.url },
         Answer::Released(released) => {
-            Verdict::Released(Released { id: released.id, approved_by: released.approved_by })
+            Verdict::Released(Released { id: released.id, approved_by: released.approved_by, use_id })
         }
         Answer::Denied(denied) => Verdict::Denied { id: denied.id },
         Answer::Refused(why) => Verdict::Refused(why),

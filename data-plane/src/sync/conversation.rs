@@ -328,6 +328,7 @@ fn to_proto(item: Item) -> Out {
         Item::Signal(signal) => Out::Signal(signal.to_proto()),
         Item::Report(report) => Out::ProbeReport(*report),
         Item::Ask(ask) => Out::CallAsk(*ask),
+        Item::GivenBack(given) => Out::CallGivenBack(given),
         Item::Hint(server) => Out::DriftHint(proto::DriftHint { server_uid: server.to_string() }),
     }
 }

@@ -45,6 +45,21 @@ impl Disk {
         Ok(Self { dir: dir.to_owned() })
     }
 
+    /// Removes what a crash left of files that were being written: half a file, or secrets that may be replaced since. To be
+    /// called before anything is written. What cannot be removed is in nobody's way: the next write reports it.
+    pub(super) fn sweep(&self) {
+        for name in [SNAPSHOT, SECRETS, LABELS] {
+            let left = fresh(&self.dir.join(name));
+            match fs::remove_file(&left) {
+                Ok(()) => tracing::info!(file = %left.display(), "removed what a crash left"),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(file = %left.display(), %error, "what a crash left cannot be removed");
+                }
+            }
+        }
+    }
+
     /// Where snapshots are, the newest first.
     pub(super) fn snapshots(&self) -> [PathBuf; 2] {
         [self.dir.join(SNAPSHOT), self.dir.join(PREVIOUS)]
@@ -109,9 +124,8 @@ impl Disk {
     }
 
     /// Reads the labels of the plane; none when there is no such file.
-    pub(super) fn load_labels(&self) -> io::Result<PlaneLabels> {
-        let bytes = read(&self.dir.join(LABELS), LABELS_MAGIC, MAX_LABELS)?;
-        bytes.map_or_else(|| Ok(PlaneLabels::new()), |bytes| serde_json::from_slice(&bytes).map_err(invalid))
+    pub(super) fn load_labels(&self) -> io::Result<Option<PlaneLabels>> {
+        kept_labels(&self.dir)
     }
 
     fn replace(
@@ -120,7 +134,7 @@ impl Disk {
         previous: Option<&Path>,
         fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let fresh = path.with_extension("new");
+        let fresh = fresh(path);
         match fs::remove_file(&fresh) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -148,6 +162,21 @@ impl Disk {
         fs::rename(&fresh, path)?;
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// What the data plane whose state this is was to zones last: its labels and its token's. `None` where it never was told. The
+/// plane may run.
+///
+/// # Errors
+/// When the file cannot be read, or is no such file.
+pub fn kept_labels(dir: &Path) -> io::Result<Option<PlaneLabels>> {
+    let bytes = read(&dir.join(LABELS), LABELS_MAGIC, MAX_LABELS)?;
+    bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(invalid)).transpose()
+}
+
+/// Where a file is written before it takes its place.
+fn fresh(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 fn write(file: &mut impl Write, frame: &mut Vec<u8>, message: &impl Message) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_policy::Snapshot;
 use portcullis_policy::resource::PlaneLabels;
-use portcullis_policy::snapshot::{Entry, SnapshotDigest, kind_order};
+use portcullis_policy::snapshot::{Entry, SharedGrants, SnapshotDigest, kind_order};
 use portcullis_proto::config::v1 as proto;
 use portcullis_seal::PublicKey;
 
@@ -118,6 +118,7 @@ fn compiled(candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refu
     let mut digest = SnapshotDigest::default();
     let mut entries = Vec::with_capacity(candidate.entries.len());
     let mut before = None;
+    let mut grants = SharedGrants::default();
     for entry in &candidate.entries {
         let order = (kind_order(&entry.kind), entry.id.as_str());
         if before.is_some_and(|before| before >= order) {
@@ -125,7 +126,7 @@ fn compiled(candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refu
         }
         before = Some(order);
         digest.add(&entry.kind, &entry.id, &entry.body);
-        entries.push(decoded(entry)?);
+        entries.push(decoded(entry, &mut grants)?);
     }
     let made = digest.finish();
     if made != candidate.header.digest {
@@ -134,8 +135,9 @@ fn compiled(candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refu
     Snapshot::compile_for(labels, candidate.header.clone(), entries).map_err(Refusal::Compile)
 }
 
-fn decoded(entry: &proto::Entry) -> Result<Entry, Refusal> {
-    let decoded = Entry::decode(&entry.kind, &entry.body)
+fn decoded(entry: &proto::Entry, grants: &mut SharedGrants) -> Result<Entry, Refusal> {
+    let decoded = grants
+        .decode(&entry.kind, &entry.body)
         .map_err(|source| Refusal::Entry { id: short(&entry.id), source })?;
     if decoded.id() != entry.id {
         return Err(Refusal::Id { kind: short(&entry.kind), id: short(&entry.id) });

@@ -36,6 +36,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 
 pub use calls::{CallDesk, Released, Unanswered, Verdict};
 pub use control_plane::{BadControlPlane, ControlPlane};
+pub use disk::kept_labels;
 pub use live::Live;
 pub use probing::{Findings, ProbeAssignment, Probing};
 pub use records::{Finding as RecordFinding, Findings as RecordFindings, RecordSource};
@@ -176,6 +177,10 @@ impl Synchroniser {
 
     /// Attaches, again and again, until the token is cancelled. `figures` is asked for what the plane tells of itself.
     pub async fn run(self, figures: impl Fn() -> PlaneFigures + Send + Sync, shutdown: CancellationToken) {
+        let disk = self.keeper.disk().clone();
+        if tokio::task::spawn_blocking(move || disk.sweep()).await.is_err() {
+            tracing::error!("looking for what a crash left failed inside this plane");
+        }
         tokio::join!(self.keeper.clone().run(shutdown.clone()), self.attach(figures, shutdown));
     }
 
@@ -219,7 +224,7 @@ impl Synchroniser {
         self.enforcer.relabel(labels.clone());
         let disk = self.keeper.disk().clone();
         let kept = tokio::task::spawn_blocking(move || match disk.load_labels() {
-            Ok(before) if before == labels => Ok(()),
+            Ok(Some(before)) if before == labels => Ok(()),
             _ => disk.keep_labels(&labels),
         });
         match kept.await {
@@ -229,14 +234,17 @@ impl Synchroniser {
         }
     }
 
-    /// Puts a newer secret part in force and keeps it.
+    /// Puts a newer secret part, or another choice of the same one, in force and keeps it.
     async fn take_secrets(&self, part: proto::SecretPart) {
-        let in_force = self.secrets.load().generation;
+        let (in_force, same) = {
+            let secrets = self.secrets.load();
+            (secrets.generation, secrets.has_names_of(&part))
+        };
         if part.generation < in_force {
             tracing::warn!(generation = part.generation, in_force, "older secrets are not taken");
             return;
         }
-        if part.generation == in_force {
+        if part.generation == in_force && same {
             return;
         }
         let kept = part.clone();
@@ -259,9 +267,9 @@ impl Synchroniser {
 fn known_labels(config: &SyncConfig, disk: &Disk) -> PlaneLabels {
     let told = disk.load_labels().unwrap_or_else(|error| {
         tracing::error!(%error, "the labels on disk are not used");
-        PlaneLabels::new()
+        None
     });
-    with_own(config, told)
+    with_own(config, told.unwrap_or_default())
 }
 
 fn with_own(config: &SyncConfig, mut told: PlaneLabels) -> PlaneLabels {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_policy::resource::Uid;
 use portcullis_proto::config::v1::call_answer::Answer;
-use portcullis_proto::config::v1::{CallAnswer, CallAsk, ProbeReport};
+use portcullis_proto::config::v1::{CallAnswer, CallAsk, CallGivenBack, ProbeReport};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ const MAX_SIGNALS: usize = 16_384;
 const MAX_SERVERS: usize = 10_000;
 /// Calls that are being asked for; beyond it nobody asks.
 const MAX_ASKS: usize = 1_024;
+/// Approvals to give back; beyond it they stay used up.
+const MAX_GIVEN_BACK: usize = 1_024;
 
 /// How long a signal that was handed to a connection is kept: it may be lost with the connection, and is then told again.
 const MAYBE_LOST: Duration = Duration::from_secs(30);
@@ -29,6 +31,7 @@ pub(super) enum Item {
     Report(Box<ProbeReport>),
     Hint(Uid),
     Ask(Box<CallAsk>),
+    GivenBack(CallGivenBack),
 }
 
 /// A call that somebody waits for an answer about.
@@ -52,6 +55,7 @@ struct Waiting {
     hints: BTreeSet<Uid>,
     /// By their use ids.
     asks: BTreeMap<[u8; 16], Asked>,
+    given_back: VecDeque<CallGivenBack>,
     dropped: u64,
 }
 
@@ -136,6 +140,19 @@ impl Outbox {
         }
     }
 
+    /// Tells that a call which was let go never reached its server. It may be lost with a connection: the approval then stays
+    /// used up.
+    pub(super) fn give_back(&self, given: CallGivenBack) {
+        let mut waiting = self.waiting();
+        if waiting.given_back.len() >= MAX_GIVEN_BACK {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.given_back.push_back(given);
+        drop(waiting);
+        self.0.changed.notify_one();
+    }
+
     /// How many were dropped at a bound since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.waiting().dropped
@@ -160,6 +177,10 @@ impl Outbox {
                 waiting.hand_over(&signal);
                 return Some(Item::Signal(signal));
             }
+        }
+        // Before asks: the same call, asked again, finds what was given back.
+        if let Some(given) = waiting.given_back.pop_front() {
+            return Some(Item::GivenBack(given));
         }
         // One that is answered already waits only to be forgotten.
         let ask = waiting.asks.values_mut().find(|asked| !asked.told && asked.answer.is_some());

@@ -57,6 +57,12 @@ impl Secrets {
     pub fn value(&self, name: &Name) -> Option<&SecretValue> {
         self.values.get(name)
     }
+
+    /// Whether a part holds values of the very names that are held here. Of one generation, the same names have the same values.
+    pub(super) fn has_names_of(&self, part: &proto::SecretPart) -> bool {
+        self.values.len() == part.values.len()
+            && self.values.keys().all(|name| part.values.contains_key(name.as_str()))
+    }
 }
 
 /// The secret part in force. Clones share it.

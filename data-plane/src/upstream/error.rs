@@ -20,17 +20,34 @@ pub struct UpstreamError {
     pub http_status: Option<u16>,
     /// Whether the upstream may have acted on the request.
     pub reached: bool,
+    /// Whether the server certainly got nothing of the request: not one byte of it was written to any connection or process.
+    /// Without proof it is false. A refusal that did nothing is not `reached` and yet not untouched.
+    pub untouched: bool,
 }
 
 impl UpstreamError {
     /// An error before anything was sent.
     pub(crate) fn unsent(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), cause: None, http_status: None, reached: false }
+        Self {
+            reason,
+            message: message.into(),
+            cause: None,
+            http_status: None,
+            reached: false,
+            untouched: false,
+        }
     }
 
     /// An error after the upstream may have acted.
     pub(crate) fn sent(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), cause: None, http_status: None, reached: true }
+        Self {
+            reason,
+            message: message.into(),
+            cause: None,
+            http_status: None,
+            reached: true,
+            untouched: false,
+        }
     }
 
     /// The same with what lay behind it, cut to [`MAX_CAUSE`] characters.

@@ -33,29 +33,62 @@ impl Drop for Place {
 
 /// Whether a request may have reached the server.
 #[derive(Debug, Default)]
-pub(super) struct Sent(AtomicBool);
+pub(super) struct Sent {
+    /// The server may act on it.
+    pending: AtomicBool,
+    /// Something of it may have been written, whatever became of that.
+    written: AtomicBool,
+}
 
 impl Sent {
     /// It is being sent.
     pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.pending.store(true, Ordering::Release);
+        self.written.store(true, Ordering::Release);
     }
 
     /// The server did not take it.
     pub(super) fn clear(&self) {
-        self.0.store(false, Ordering::Release);
+        self.pending.store(false, Ordering::Release);
     }
 
     /// Whether it was sent.
     pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Sends it. Until this has ended it counts as written; afterwards not where no connection was there to write it to and
+    /// nothing was written before.
+    pub(super) async fn by<T>(
+        &self,
+        sending: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let before = self.written.load(Ordering::Acquire);
+        self.set();
+        let sent = sending.await;
+        if sent.as_ref().is_err_and(|error| !error.reached) {
+            self.written.store(before, Ordering::Release);
+        }
+        sent
+    }
+
+    /// Whether nothing of it was ever written.
+    pub(super) fn never_written(&self) -> bool {
+        !self.written.load(Ordering::Acquire)
     }
 }
 
 /// The server's time is over.
 pub(super) fn timed_out(after: Duration, reached: bool) -> UpstreamError {
     let message = format!("The server took longer than the {} ms that it is given.", after.as_millis());
-    UpstreamError { reason: Reason::UpstreamTimeout, message, cause: None, http_status: None, reached }
+    UpstreamError {
+        reason: Reason::UpstreamTimeout,
+        message,
+        cause: None,
+        http_status: None,
+        reached,
+        untouched: false,
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +106,35 @@ mod tests {
         assert!(gauge.enter(2).is_some());
         drop(second);
         assert!(gauge.enter(0).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_is_untouched_only_where_no_attempt_had_a_connection() {
+        let failed = |reached: bool| async move {
+            let error = UpstreamError::sent(Reason::UpstreamUnavailable, "");
+            Err::<(), _>(if reached { error } else { error.not_reached() })
+        };
+        for (attempts, untouched) in [
+            (vec![], true),
+            (vec![false], true),
+            (vec![false, false], true),
+            (vec![true], false),
+            // Sent and refused without effect; then the server went away.
+            (vec![true, false], false),
+        ] {
+            let sent = Sent::default();
+            for reached in &attempts {
+                sent.by(failed(*reached)).await.unwrap_err();
+                sent.clear();
+            }
+            assert_eq!(sent.never_written(), untouched, "{attempts:?}");
+        }
+        let sent = Sent::default();
+        let begun = tokio::time::timeout(Duration::ZERO, sent.by(std::future::pending::<Result<(), _>>()));
+        assert!(begun.await.is_err());
+        assert!(!sent.never_written(), "what was broken off may have been written");
+        let sent = Sent::default();
+        sent.by(std::future::ready(Ok(()))).await.unwrap();
+        assert!(!sent.never_written());
     }
 }

@@ -109,8 +109,11 @@ impl Upstreams {
                 Way::Unusable(error) => Err(error.clone()),
             }
         });
-        let exchange = answered.await.map_err(|_| timed_out(limits.timeout.0, sent.get()))??;
-        Ok(exchange.holding(place))
+        let answered = answered.await.unwrap_or_else(|_| Err(timed_out(limits.timeout.0, sent.get())));
+        match answered {
+            Ok(exchange) => Ok(exchange.holding(place)),
+            Err(error) => Err(UpstreamError { untouched: sent.never_written(), ..error }),
+        }
     }
 
     /// Sends a client's notification, where the upstream has a session that wants it.

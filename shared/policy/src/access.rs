@@ -75,7 +75,7 @@ impl Rules {
     fn new(access: &Access, snapshot: &Snapshot, only: Option<&HashSet<Uid>>) -> Self {
         let Access { zone, grants, memberships, admitted, .. } = access;
         let mut reach = Reach { snapshot, only, servers: HashMap::new(), bundles: HashMap::new() };
-        for (at, grant) in (0..).zip(grants) {
+        for (at, grant) in (0..).zip(grants.iter()) {
             match grant {
                 Grant::Bundle(grant) => reach.bundle(at, &grant.bundle),
                 Grant::Server(ServerGrant { server, allow, except, prompts, resources }) => {
@@ -156,7 +156,7 @@ impl Reach<'_> {
 #[derive(Debug)]
 pub(crate) struct Access {
     pub(crate) zone: Name,
-    pub(crate) grants: Vec<Grant>,
+    pub(crate) grants: Arc<[Grant]>,
     /// Bundles that the keys have because of their team.
     pub(crate) memberships: Arc<[Membership]>,
     pub(crate) admitted: Admitted,
@@ -175,7 +175,7 @@ struct Made {
 impl Access {
     pub(crate) const fn new(
         zone: Name,
-        grants: Vec<Grant>,
+        grants: Arc<[Grant]>,
         memberships: Arc<[Membership]>,
         admitted: Admitted,
     ) -> Self {

@@ -19,6 +19,7 @@ mod chosen;
 pub mod circumstances;
 pub mod compile;
 mod conditions;
+mod credentials;
 pub mod decide;
 pub mod document;
 pub mod explain;

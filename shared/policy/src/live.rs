@@ -15,8 +15,10 @@ pub const REASONS: &[Reason] = &[
     Reason::MalformedRequest,
     Reason::Overloaded,
     Reason::AuditUnavailable,
-    Reason::ApprovalDenied,
+    Reason::RateLimited,
     Reason::ConcurrencyExceeded,
+    Reason::BudgetExhausted,
+    Reason::ApprovalDenied,
     Reason::UpstreamUnavailable,
     Reason::UpstreamError,
     Reason::UpstreamTimeout,
@@ -117,8 +119,10 @@ mod tests {
              malformed_request: Deny by Default protocol\n\
              overloaded: Deny by Default bounds\n\
              audit_unavailable: Deny by TrustZone/internal spec.audit\n\
-             approval_denied: Deny by the grant\n\
+             rate_limited: Deny by the grant\n\
              concurrency_exceeded: Deny by McpServer/crm spec.limits.concurrency\n\
+             budget_exhausted: Deny by the grant\n\
+             approval_denied: Deny by the grant\n\
              upstream_unavailable: Permit by the grant\n\
              upstream_error: Permit by the grant\n\
              upstream_timeout: Permit by McpServer/crm spec.limits.timeout\n\

@@ -55,7 +55,11 @@ impl Upstream {
         let (id, params) = (&message["id"], &message["params"]);
         let method = message["method"].as_str().unwrap_or_default();
         match (method, self.is_modern()) {
-            ("initialize", false) => self.initialize(id),
+            ("initialize", false) => {
+                // Closing the connection drops this future.
+                self.inner.holding.subscribe().wait_for(|holding| !holding).await.unwrap();
+                self.initialize(id)
+            }
             ("server/discover", true) => {
                 let info = json!({"name": "fake", "version": "1"});
                 self.result(method, id, json!({

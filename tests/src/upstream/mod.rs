@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{LEGACY, MODERN};
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     up: Mutex<CancellationToken>,
     lists: Mutex<Lists>,
     streaming: AtomicBool,
+    /// Whether handshakes wait until they may go on.
+    holding: watch::Sender<bool>,
     running: Arc<AtomicUsize>,
     seen: Mutex<Vec<Seen>>,
     changed: Notify,
@@ -105,6 +107,7 @@ impl Upstream {
                     instructions: "Use it well.".to_owned(),
                 }),
                 streaming: AtomicBool::new(false),
+                holding: watch::Sender::new(false),
                 running: Arc::default(),
                 seen: Mutex::default(),
                 changed: Notify::new(),
@@ -204,6 +207,11 @@ impl Upstream {
     /// Answers calls with event streams from now on, or no longer.
     pub fn answer_with_events(&self, streaming: bool) {
         self.inner.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Answers no `initialize` from now on, or answers all that wait.
+    pub fn hold_handshakes(&self, holding: bool) {
+        self.inner.holding.send_replace(holding);
     }
 
     /// Says on every stream for it that a list (`tools`, `prompts`, `resources`) changed.

@@ -110,7 +110,7 @@ impl Asked {
         let left_out = u32::try_from(ask.arguments.len().saturating_sub(MAX_ARGUMENTS)).unwrap_or(u32::MAX);
         let request_id: [u8; 16] = ask.request_id.as_ref().try_into().ok()?;
         Some(Self {
-            use_id: ask.use_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            use_id: hex(&ask.use_id),
             call: StoredCall {
                 id: String::new(),
                 binding: binding.fingerprint(),
@@ -131,6 +131,7 @@ impl Asked {
                 votes: Vec::new(),
                 decided: None,
                 used: None,
+                given_back: None,
             },
         })
     }
@@ -163,6 +164,12 @@ impl Asked {
             CallState::Used | CallState::Expired => self.open(state, &bench, now_unix_ms),
             CallState::Pending => unwritten(Came::Waits(known.id, expires)),
             CallState::Denied => unwritten(Came::Denied(known.id)),
+            // The plane that gave it back waits for no answer: this one comes late, and must not use it up for nobody.
+            CallState::Approved
+                if known.given_back.as_ref().is_some_and(|back| back.last.use_id == self.use_id) =>
+            {
+                Err("This use of the approval was given back. Call the tool again.".to_owned())
+            }
             CallState::Approved => {
                 known.used = Some(Used {
                     plane: plane.to_owned(),
@@ -214,6 +221,11 @@ impl Asked {
         ops.push(call.put(Uid(uuid::Uuid::new_v4())).ok_or_else(internal)?);
         Ok((ops, (Came::Waits(call.id, expires), true)))
     }
+}
+
+/// A use as it is kept.
+pub(super) fn hex(use_id: &[u8]) -> String {
+    use_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn internal() -> String {

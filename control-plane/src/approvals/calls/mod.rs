@@ -7,6 +7,7 @@ mod ask;
 mod decide;
 mod payloads;
 mod stored;
+mod unused;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use stored::{StoredCall, finds};
 pub use ask::{MAX_KEPT, MAX_WAITING_OF_KEY};
 pub use payloads::MAX_INPUT_BYTES;
 pub use stored::{Argument, CallState, HELD_CALL, ID_PREFIX};
+pub use unused::MAX_GIVEN_BACK;
 
 /// Calls that wait, and what was decided of them. Cheap to clone.
 #[derive(Clone)]

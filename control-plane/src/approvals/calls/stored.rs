@@ -72,6 +72,9 @@ pub(super) struct StoredCall {
     /// By whom the approval was used up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) used: Option<Used>,
+    /// What became of uses before: calls that never reached their server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) given_back: Option<GivenBack>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -107,6 +110,18 @@ pub(super) struct Used {
     pub(super) request_id: String,
     /// What the plane named this use, in hex: asked again for the same one, it gets the same answer.
     pub(super) use_id: String,
+}
+
+/// Uses of an approval that did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct GivenBack {
+    /// How many there were.
+    pub(super) times: u32,
+    /// The last of them.
+    pub(super) last: Used,
+    /// When it was given back.
+    pub(super) unix_ms: u64,
 }
 
 /// What a call comes to.

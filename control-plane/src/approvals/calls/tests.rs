@@ -267,3 +267,77 @@ async fn values_are_for_who_may_read_payloads_while_the_call_waits_and_never_on_
     assert!(shown(true).unwrap_err().contains("only while"));
     assert!(world.calls.0.payloads.get(&id).is_none(), "it is forgotten with the decision");
 }
+
+#[tokio::test]
+async fn a_use_that_did_not_happen_is_given_back_by_who_has_it_in_time_and_once() {
+    let world = World::new().await;
+    let id = waits(world.ask().await);
+    world.decide(&id, true).await.unwrap();
+    let use_id = |number: u64| [number.to_be_bytes(), [0; 8]].concat();
+    let give = async |plane: &str, id: &str, number: u64| {
+        let given = proto::CallGivenBack { id: id.to_owned(), use_id: use_id(number).into() };
+        world.calls.take_back(plane, &given).await;
+        world.calls.get(&id[..id.len().min(34)], false).map(|detail| detail.call.state)
+    };
+    let next = || world.uses.load(Ordering::SeqCst);
+    assert_eq!(give("eu-1", &id, next()).await, Ok(CallState::Approved), "nothing was used");
+
+    let (first, question) = (next(), world.question());
+    assert!(released(&world.asks(question.clone()).await));
+    assert_eq!(give("eu-2", &id, first).await, Ok(CallState::Used), "another plane's");
+    assert_eq!(give("eu-1", &id, first + 1).await, Ok(CallState::Used), "another use");
+    assert_eq!(give("eu-1", "c-000000000000000000000000000000000", first).await.ok(), None);
+    assert_eq!(give("eu-1", &id, first).await, Ok(CallState::Approved));
+    let version = world.store.state().version;
+    assert_eq!(give("eu-1", &id, first).await, Ok(CallState::Approved));
+    assert_eq!(world.store.state().version, version, "twice is no change");
+    // The use that was given back is over: late, it lets nothing go and uses nothing up.
+    assert!(matches!(world.asks(question).await, Answer::Refused(_)));
+    assert_eq!(world.calls.get(&id, false).unwrap().call.state, CallState::Approved);
+
+    // Another one goes, and what was said of the first says nothing of it.
+    let second = next();
+    assert!(released(&world.ask().await));
+    assert_eq!(give("eu-1", &id, first).await, Ok(CallState::Used));
+    assert_eq!(give("eu-1", &id, second).await, Ok(CallState::Approved));
+    // Who changes their mind meanwhile is heard.
+    world.decide(&id, false).await.unwrap();
+    assert!(matches!(world.ask().await, Answer::Denied(_)));
+    world.decide(&id, true).await.unwrap();
+
+    // It does not live longer for it, and is not given back for ever; after a restart it is what it was.
+    let third = next();
+    assert!(released(&world.ask().await));
+    world.pass(60 * MINUTE);
+    assert_eq!(give("eu-1", &id, third).await, Ok(CallState::Used), "too old");
+    let again = waits(world.ask().await);
+    world.decide(&again, true).await.unwrap();
+    for _ in 0..MAX_GIVEN_BACK {
+        let number = next();
+        assert!(released(&world.ask().await));
+        assert_eq!(give("eu-1", &again, number).await, Ok(CallState::Approved));
+    }
+    let last = next();
+    assert!(released(&world.ask().await));
+    assert_eq!(give("eu-1", &again, last).await, Ok(CallState::Used), "too often");
+    assert_ne!(waits(world.ask().await), again);
+    assert_eq!(give("eu-1", &again, last).await.ok(), None, "it was asked for anew");
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_so_after_a_restart() {
+    let world = World::new().await;
+    let id = waits(world.ask().await);
+    world.decide(&id, true).await.unwrap();
+    let question = world.question();
+    assert!(released(&world.asks(question.clone()).await));
+    let given = proto::CallGivenBack { id: id.clone(), use_id: question.use_id.clone() };
+    world.calls.take_back("eu-1", &given).await;
+    let (dir, now) = (Arc::clone(&world.dir), world.now.load(Ordering::SeqCst));
+    drop(world);
+    let world = World::open(dir, now);
+    world.uses.store(1_000, Ordering::SeqCst);
+    assert!(matches!(world.asks(question).await, Answer::Refused(_)));
+    assert!(released(&world.ask().await));
+    assert_eq!(world.calls.get(&id, false).unwrap().call.state, CallState::Used);
+}

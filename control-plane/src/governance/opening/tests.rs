@@ -191,3 +191,148 @@ fn an_enforced_policy_is_loosened_by_whatever_makes_it_say_or_do_something_else(
     }
     assert!(found(Kind::AccessPolicy, "p", None, Some(&policy("enforce", one))).is_empty());
 }
+
+/// Who is let in, and what is asked before it is left, each as a change of a policy and whether it opens a server at its stages
+/// sandbox and limited.
+#[test]
+fn a_rollout_policy_opens_with_more_callers_a_stage_less_or_less_asked() {
+    let both = |sandbox: Value, limited: Value| json!({ "sandbox": sandbox, "limited": limited });
+    let limited = |limited: Value| both(json!({}), limited);
+    let checks = |checks: Value| limited(json!({ "percent": 10, "checks": checks }));
+    let asked = json!({ "window": "10m", "minCalls": 20, "maxErrorRate": "1%", "maxDenials": 5 });
+    let but = |name: &str, value: Value| {
+        let mut one = asked.clone();
+        one[name] = value;
+        if one[name].is_null() {
+            one.as_object_mut().unwrap().remove(name);
+        }
+        checks(one)
+    };
+    let all = checks(asked.clone());
+    for (before, after, opens) in [
+        (all.clone(), all.clone(), [false, false]),
+        (limited(json!({ "teams": ["a"] })), limited(json!({ "teams": ["a", "b"] })), [true, true]),
+        (limited(json!({ "teams": ["a", "b"] })), limited(json!({ "teams": ["a"] })), [false, false]),
+        (limited(json!({ "keys": ["a"] })), limited(json!({ "keys": ["b"] })), [true, true]),
+        (limited(json!({ "percent": 10 })), limited(json!({ "percent": 11 })), [true, true]),
+        (limited(json!({ "percent": 10 })), limited(json!({ "percent": 9 })), [false, false]),
+        (limited(json!({ "keys": ["a"] })), limited(json!({ "keys": ["a"], "percent": 1 })), [true, true]),
+        (limited(json!({ "keys": ["a"], "percent": 1 })), limited(json!({ "keys": ["a"] })), [false, false]),
+        // A stage that is left out is a step less; one that is there now a step more, but for who waits at it.
+        (all.clone(), json!({ "sandbox": {} }), [true, true]),
+        (all.clone(), json!({ "limited": { "percent": 10, "checks": asked } }), [true, true]),
+        (json!({ "sandbox": {} }), all.clone(), [false, true]),
+        (json!({ "sandbox": {} }), json!({ "sandbox": {} }), [false, false]),
+        // What is asked.
+        (all.clone(), but("window", json!("9m")), [true, true]),
+        (all.clone(), but("window", json!("11m")), [true, true]),
+        (
+            but("minCalls", json!(null)),
+            checks(json!({ "window": "11m", "maxErrorRate": "1%", "maxDenials": 5 })),
+            [false, false],
+        ),
+        (all.clone(), but("minCalls", json!(19)), [true, true]),
+        (all.clone(), but("minCalls", json!(21)), [false, false]),
+        (all.clone(), but("minCalls", json!(null)), [true, true]),
+        (but("minCalls", json!(null)), all.clone(), [false, false]),
+        (all.clone(), but("maxErrorRate", json!("1.01%")), [true, true]),
+        (all.clone(), but("maxErrorRate", json!("0.5%")), [false, false]),
+        (all.clone(), but("maxErrorRate", json!(null)), [true, true]),
+        (all.clone(), but("maxDenials", json!(6)), [true, true]),
+        (all.clone(), but("maxDenials", json!(0)), [false, false]),
+        (all.clone(), but("maxDenials", json!(null)), [true, true]),
+        (all.clone(), but("noDrift", json!(false)), [true, true]),
+        (but("noDrift", json!(false)), all.clone(), [false, false]),
+        (both(json!({ "checks": asked }), json!({})), limited(json!({})), [true, true]),
+        (limited(json!({})), both(json!({ "checks": asked }), json!({})), [false, false]),
+    ] {
+        for (stage, opens) in ["sandbox", "limited", "general"].into_iter().zip([opens[0], opens[1], false]) {
+            let told = rollout_of(stage, Some(&before), Some(&after));
+            let expected = if opens { vec!["rollout-opening"] } else { vec![] };
+            assert_eq!(told, expected, "at {stage}: {before} -> {after}");
+        }
+    }
+}
+
+fn object(kind: &str, name: &str, body: Value) -> Arc<Object> {
+    let uid = Uid(uuid::Uuid::new_v4());
+    Arc::new(Object { kind: kind.into(), name: name.into(), uid, version: 1, created_version: 1, body })
+}
+
+/// A server of this document that has come to a stage.
+fn at_stage(stage: &str, server: Value) -> State {
+    let mut state = State::default();
+    let server = object("McpServer", "crm", server);
+    let reached = json!({ "server": "crm", "lifecycle": "approved", "sinceUnixMs": 1,
+        "stage": { "stage": stage, "sinceUnixMs": 1 } });
+    state.insert(object(crate::objects::SERVER_STATE, &server.uid.to_string(), reached));
+    state.insert(server);
+    state
+}
+
+/// What is told of a change of the policy `p`, of a server that has it itself.
+fn rollout_of(stage: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<&'static str> {
+    let policy = |spec: Option<&Value>| spec.map(|spec| document("RolloutPolicy", "p", spec));
+    let (before, after) = (policy(before), policy(after));
+    let mut state = at_stage(stage, server_with(&json!({ "rollout": { "policy": "p" } })));
+    state.insert(object("RolloutPolicy", "p", before.clone().unwrap()));
+    let kind = Kind::RolloutPolicy;
+    opened(&state, &[Touched { kind, name: "p", before: before.as_ref(), after: after.as_ref() }])
+}
+
+#[test]
+fn a_server_opens_with_another_policy_or_none_its_own_or_its_tiers() {
+    let policies = |state: &mut State| {
+        for (name, percent) in [("narrow", 5), ("wide", 50)] {
+            let spec = json!({ "limited": { "percent": percent } });
+            state.insert(object("RolloutPolicy", name, document("RolloutPolicy", name, &spec)));
+        }
+    };
+    let own = |policy: &str| match policy {
+        "" => server_with(&json!({ "tier": "gold" })),
+        policy => server_with(&json!({ "tier": "gold", "rollout": { "policy": policy } })),
+    };
+    let gold = |policy: &str| match policy {
+        "" => document("TierDefaults", "gold", &json!({})),
+        policy => document("TierDefaults", "gold", &json!({ "rollout": { "policy": policy } })),
+    };
+    for (before, after, opens) in [
+        ("narrow", "wide", true),
+        ("narrow", "", true),
+        ("wide", "narrow", false),
+        ("", "narrow", false),
+        ("wide", "wide", false),
+    ] {
+        let expected = if opens { vec!["rollout-opening"] } else { vec![] };
+        // By itself.
+        let (was, is) = (own(before), own(after));
+        let mut state = at_stage("limited", was.clone());
+        policies(&mut state);
+        let change = Touched { kind: Kind::McpServer, name: "crm", before: Some(&was), after: Some(&is) };
+        assert_eq!(opened(&state, &[change]), expected, "{before} -> {after}");
+        // By its tier.
+        let (was, is) = (gold(before), gold(after));
+        let mut state = at_stage("limited", own(""));
+        policies(&mut state);
+        state.insert(object("TierDefaults", "gold", was.clone()));
+        let change = Touched { kind: Kind::TierDefaults, name: "gold", before: Some(&was), after: Some(&is) };
+        assert_eq!(opened(&state, &[change]), expected, "tier {before} -> {after}");
+        // Of another tier, it is not concerned.
+        let mut state = at_stage("limited", server_with(&json!({})));
+        policies(&mut state);
+        assert!(opened(&state, &[change]).is_empty(), "another tier {before} -> {after}");
+    }
+    // A policy that its tier gives, in the same apply as the tier that gives it.
+    let mut state = at_stage("sandbox", own(""));
+    policies(&mut state);
+    let (was, is) = (gold("narrow"), gold("new"));
+    state.insert(object("TierDefaults", "gold", was.clone()));
+    let new = document("RolloutPolicy", "new", &json!({ "limited": { "percent": 6 } }));
+    let tier = Touched { kind: Kind::TierDefaults, name: "gold", before: Some(&was), after: Some(&is) };
+    let policy = Touched { kind: Kind::RolloutPolicy, name: "new", before: None, after: Some(&new) };
+    assert!(opened(&state, &[tier, policy]).contains(&"rollout-opening"));
+    // Nobody is under it: it opens nothing.
+    let mut state = State::default();
+    policies(&mut state);
+    assert!(opened(&state, &[policy]).is_empty());
+}

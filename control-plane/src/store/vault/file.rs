@@ -46,6 +46,19 @@ pub(super) fn read(path: &Path) -> Result<Option<Contents>, VaultError> {
     Contents::from_json(json).map(Some).map_err(damaged)
 }
 
+/// Removes what a crash left of a vault that was being written: it may hold secrets that were deleted since. Where it cannot be
+/// removed, the next write says so.
+pub(super) fn sweep(path: &Path) {
+    let beside = beside(path);
+    match fs::remove_file(&beside) {
+        Ok(()) => tracing::info!(file = %beside.display(), "removed what a crash left"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(file = %beside.display(), %error, "what a crash left cannot be removed");
+        }
+    }
+}
+
 /// Replaces the vault: when this returns, the new one is on disk; when it fails, the old one still is.
 pub(super) fn write(path: &Path, contents: &Contents) -> Result<(), VaultError> {
     let io = |source| VaultError::Io { path: path.to_owned(), source };

@@ -153,7 +153,9 @@ async fn what_a_crash_left_beside_it_is_in_nobodys_way() {
     fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).unwrap();
     vault.set_secret(&name("x"), b"1", 1).await.unwrap();
     assert_eq!(mode(&path), 0o600);
+    fs::write(&left, b"half").unwrap();
     assert_eq!(Vault::open(&path, 5).unwrap().secrets().len(), 1);
+    assert!(!left.exists(), "the next start removes it");
 }
 
 #[tokio::test]

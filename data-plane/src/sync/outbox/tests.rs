@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use portcullis_policy::resource::Uid;
-use portcullis_proto::config::v1::ProbeReport;
+use portcullis_proto::config::v1::{CallGivenBack, ProbeReport};
 
-use super::{Item, MAX_SERVERS, MAX_SIGNALS, Outbox};
+use super::{Item, MAX_GIVEN_BACK, MAX_SERVERS, MAX_SIGNALS, Outbox};
 use crate::sync::Signal;
 
 fn ended(session: u8, forget_after_unix_ms: u64) -> Signal {
@@ -84,4 +84,8 @@ async fn every_part_has_its_bound() {
         outbox.report(server(number), report(number, ""));
     }
     assert_eq!(outbox.dropped(), 3);
+    for _ in 0..=MAX_GIVEN_BACK {
+        outbox.give_back(CallGivenBack::default());
+    }
+    assert_eq!(outbox.dropped(), 4);
 }

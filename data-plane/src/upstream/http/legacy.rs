@@ -189,9 +189,8 @@ impl HttpLink {
         let mut map = session.headers(&call.method);
         trace(&mut map, &call.caller);
         let guard = CancelGuard::new(Arc::clone(self), Arc::clone(session), id);
-        sent.set();
         let out = Outgoing::post(map, body, is_repeatable(&call.method));
-        let response = match self.client.send(out).await {
+        let response = match sent.by(self.client.send(out)).await {
             Ok(response) => response,
             Err(error) => {
                 guard.disarm();

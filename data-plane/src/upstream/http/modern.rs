@@ -75,9 +75,8 @@ impl HttpLink {
         let mut map = modern_headers(revision, &call.method, Some(&params), mirrored);
         trace(&mut map, &call.caller);
         let body = wire::request(self.next_id(), &call.method, Some(&params));
-        sent.set();
         let out = Outgoing::post(map, body, is_repeatable(&call.method));
-        let response = self.client.send(out).await.inspect_err(|_| self.era.doubt())?;
+        let response = sent.by(self.client.send(out)).await.inspect_err(|_| self.era.doubt())?;
         let max_bytes = limits.max_response_bytes.0;
         let (status, body) = match answer::read(response, max_bytes).await? {
             Answer::Json(status, body) => {

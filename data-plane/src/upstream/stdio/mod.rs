@@ -235,9 +235,7 @@ async fn begin(
         Spoken::Modern(revision) => Some(wire::of_call(call, revision)?),
         Spoken::Legacy => wire::for_legacy(call.params.as_deref(), &call.caller)?,
     };
-    let pending = child.begin(&call.method, Some(owner), |id| wire::swap_progress_token(params, id)).await?;
-    sent.set();
-    Ok(pending)
+    sent.by(child.begin(&call.method, Some(owner), |id| wire::swap_progress_token(params, id))).await
 }
 
 /// A request of this gateway itself.

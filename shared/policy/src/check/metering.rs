@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{FindingsOf, text};
+use super::FindingsOf;
 use crate::check::ResourceSet;
+use crate::pattern::Pattern;
 use crate::resource::{
     Budget, ConcurrencyLimit, Each, HumanDuration, Kind, McpServerSpec, Metering, Name, OnOutage, RateLimit,
     ToolCost,
@@ -200,8 +201,8 @@ fn scope(field: &str, whose: Of, said: &Scope<'_>, set: &ResourceSet, of: &mut F
     if let Some(tool) = said.tool {
         if whose == Of::Tool {
             of.add(&format!("{field}.tool"), "a tool's own limits are about this tool");
-        } else {
-            text::patterns(&format!("{field}.tool"), std::slice::from_ref(tool), of);
+        } else if let Err(error) = Pattern::parse(tool) {
+            of.add(&format!("{field}.tool"), error.to_string());
         }
     }
     if let Some(each) = said.each.filter(|each| !whose.each().contains(each)) {
@@ -226,10 +227,7 @@ fn outage(field: &str, said: Option<OnOutage>, of: &mut FindingsOf<'_>) {
 }
 
 /// What tells a limit from its owner's others: its name is made of this, so that two of them would share one bucket.
-fn once<'a, T: Ord>(field: &str, seen: &mut BTreeMap<T, String>, what: T, of: &mut FindingsOf<'_>)
-where
-    T: 'a,
-{
+fn once<T: Ord>(field: &str, seen: &mut BTreeMap<T, String>, what: T, of: &mut FindingsOf<'_>) {
     if let Some(first) = seen.insert(what, field.to_owned()) {
         of.add(field, format!("it limits the same as {first}: keep the tighter of them"));
     }
@@ -247,3 +245,6 @@ fn between(field: &str, said: HumanDuration, least: (u64, &str), most: (u64, &st
         of.add(field, format!("{said} is not between {} and {}", least.1, most.1));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ impl<'a> Admission<'a> {
             servers.extend(self.servers.get(name).filter(|few| few.has(key)).map(|few| few.server));
         };
         let held = |bundle: &Name| self.bundles.get(bundle).into_iter().flatten();
-        for grant in &key.grants {
+        for grant in key.grants.iter() {
             match grant {
                 Grant::Server(grant) => add(&grant.server),
                 Grant::Bundle(grant) => held(&grant.bundle).for_each(|name| add(name)),

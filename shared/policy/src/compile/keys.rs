@@ -1,6 +1,6 @@
 //! Keys: who each secret opens the door for, with what is granted to them shared between keys with equal grants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use portcullis_metering::Level;
@@ -31,8 +31,8 @@ pub(super) struct Known<'a> {
     pub(super) metered: &'a Tenants,
 }
 
-/// What keys share their access by: zone, grants, the bundles of the team, and what is open for them.
-type Reach = (Name, Vec<Grant>, Arc<[Membership]>, Admitted);
+/// What keys share their access by: zone, the address of their grants, the bundles of the team, and what is open for them.
+type Reach = (Name, usize, Arc<[Membership]>, Admitted);
 type ByHash = HashMap<Fingerprint, Arc<Principal>>;
 type ByKeyName = HashMap<Name, Arc<Principal>>;
 
@@ -41,16 +41,17 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
     let mut shared: HashMap<Reach, Arc<Access>> = HashMap::new();
+    let mut lists = Lists::default();
     let none: Arc<[Membership]> = Arc::from([]);
     for entry in entries {
         check_key(&entry, known, notes);
         let admitted = known.admission.admitted(&entry);
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
         let memberships = entry.team.as_ref().and_then(|team| known.of_teams.get(team)).unwrap_or(&none);
-        let reach = (entry.zone, entry.grants, Arc::clone(memberships), admitted);
-        let access = shared.entry(reach).or_insert_with_key(|(zone, grants, memberships, admitted)| {
-            let (zone, grants) = (zone.clone(), grants.clone());
-            Arc::new(Access::new(zone, grants, Arc::clone(memberships), admitted.clone()))
+        let grants = lists.one(entry.grants);
+        let reach = (entry.zone, address(&grants), Arc::clone(memberships), admitted);
+        let access = shared.entry(reach).or_insert_with_key(|(zone, _, memberships, admitted)| {
+            Arc::new(Access::new(zone.clone(), grants, Arc::clone(memberships), admitted.clone()))
         });
         let own = of_owner(Level::Key, entry.uid, &entry.name, &entry.metering);
         let metered: Box<[Arc<Metered>]> =
@@ -92,6 +93,40 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
         }
     }
     (by_hash, by_name)
+}
+
+/// One list for all equal ones. Most come shared: these are told by their address, without reading them.
+#[derive(Default)]
+struct Lists {
+    /// What was given, kept so that its address is given to no other list, and the one that is used for it.
+    by_address: HashMap<usize, (Arc<[Grant]>, Arc<[Grant]>)>,
+    known: HashSet<Arc<[Grant]>>,
+}
+
+impl Lists {
+    fn one(&mut self, grants: Arc<[Grant]>) -> Arc<[Grant]> {
+        let at = address(&grants);
+        if let Some((_, one)) = self.by_address.get(&at) {
+            return Arc::clone(one);
+        }
+        let one = match self.known.get(&grants) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.known.insert(Arc::clone(&grants));
+                Arc::clone(&grants)
+            }
+        };
+        // A list that nobody shares is dropped here, and its address is not remembered.
+        if Arc::strong_count(&grants) > 1 {
+            self.by_address.insert(at, (grants, Arc::clone(&one)));
+        }
+        one
+    }
+}
+
+/// Where a list is: as long as it lives, no other list is there.
+fn address(grants: &Arc<[Grant]>) -> usize {
+    Arc::as_ptr(grants).cast::<()>().addr()
 }
 
 fn check_key(entry: &KeyEntry, known: &Known<'_>, notes: &mut Notes) {

@@ -102,6 +102,8 @@ pub enum Step {
     Size,
     /// Whether there is a place for the audit record, where the zone requires one.
     Record,
+    /// Whether its limits and budgets let it pass.
+    Limits,
     /// Whether a person approved exactly this call, where each needs that.
     CallApproval,
     /// Whether the server takes one more call at once.

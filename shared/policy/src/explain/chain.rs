@@ -1,5 +1,7 @@
 //! The whole way of a call in the order in which a data plane takes it.
 
+use std::sync::Arc;
+
 use super::{Decision, ExplainedStep, Explanation, Outcome, Question};
 use crate::Reason;
 use crate::compile::Snapshot;
@@ -7,8 +9,9 @@ use crate::compile::model::{Definition, Principal, Server, Zone};
 use crate::decide::judge::{self, Asker, Ground, Refusal, Steps};
 use crate::decide::{Step, resolve};
 use crate::live;
+use crate::metering::{CallMetering, Measure};
 use crate::resource::{AuditMode, Kind, Name};
-use crate::rule::{Rule, RulePath};
+use crate::rule::{DefinitionKind, Rule, RulePath};
 use crate::size::Carried;
 use crate::view::EndpointRef;
 
@@ -110,12 +113,12 @@ impl<'a> Chain<'a> {
         let (definition, grant) =
             judge::definition(&asker, candidate, self).map_err(|refusal| self.denied(refusal))?;
         let granted = self.rule(rules.ground(grant));
-        self.beyond_policy(definition, &granted)?;
+        self.beyond_policy(principal, definition, &granted)?;
         Ok(granted)
     }
 
     /// The key, known and alive.
-    fn principal(&mut self) -> Way<&'a Principal> {
+    fn principal(&mut self) -> Way<&'a Arc<Principal>> {
         let Some(principal) = self.snapshot.key_by_name(self.question.key) else {
             self.step(Step::Key, false, Ground::Closed, || "no key has this name".to_owned());
             return Err(self.denied((Reason::Unauthenticated, Ground::Closed)));
@@ -136,12 +139,18 @@ impl<'a> Chain<'a> {
     }
 
     /// What a call meets that policy permits: the bounds of its server, its record, and the server itself.
-    fn beyond_policy(&mut self, definition: &Definition, granted: &Rule) -> Way<()> {
+    fn beyond_policy(
+        &mut self,
+        principal: &Arc<Principal>,
+        definition: &Arc<Definition>,
+        granted: &Rule,
+    ) -> Way<()> {
         let server = &*definition.server;
         let limits = &server.entry.limits;
         let of = Some((server, granted));
         self.size(server)?;
         self.record(&definition.zone)?;
+        self.limits(principal, definition)?;
         self.call_approval(definition)?;
         let at_once = format!("at most {} calls at once on one data plane", limits.concurrency);
         self.live(Step::Concurrency, &[Reason::ConcurrencyExceeded], &at_once, of)?;
@@ -200,6 +209,23 @@ impl<'a> Chain<'a> {
             Outcome::Deny => Err(Ended { decision: Decision::Deny, reason, rule }),
             _ => Ok(()),
         }
+    }
+
+    /// What meters the call: how much of it is left only data planes and the control plane's books know.
+    fn limits(&mut self, principal: &Arc<Principal>, definition: &Arc<Definition>) -> Way<()> {
+        let tool = Some(definition).filter(|_| self.question.kind == DefinitionKind::Tool);
+        let Some(metering) = CallMetering::of(principal, principal.way(&definition.server), tool) else {
+            return Ok(());
+        };
+        for Measure { reason, rule, text } in metering.measures() {
+            if !self.question.assume.contains(&reason) {
+                self.push(Step::Limits, Outcome::Live, rule, text);
+                continue;
+            }
+            self.push(Step::Limits, Outcome::Deny, rule.clone(), format!("{text}; taken to be used up"));
+            return Err(Ended { decision: Decision::Deny, reason, rule });
+        }
+        Ok(())
     }
 
     /// Where each call needs a person it is held back, unless one denied it: nobody knows before it is made of an approval.

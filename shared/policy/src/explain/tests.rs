@@ -147,7 +147,11 @@ fn an_assumption_ends_the_call_at_its_step_unless_an_earlier_one_denies() {
         assert_eq!(explained.decision, met.decision, "{reason}");
         assert_eq!(explained.rule, met.rule.unwrap_or(explained.rule.clone()), "{reason}");
     }
-    assert_eq!(crate::live::REASONS.len(), 11, "each of them is above, but for a person's denial");
+    assert_eq!(
+        crate::live::REASONS.len(),
+        13,
+        "each of them is above, but for a person's denial, a rate limit and a budget, which have tests of their own"
+    );
     // What comes first counts, whichever was named first.
     let both = [Reason::UpstreamTimeout, Reason::Overloaded];
     assert_eq!(ask("k", "crm_find", &both).reason, Some(Reason::Overloaded));

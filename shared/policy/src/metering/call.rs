@@ -1,20 +1,22 @@
 //! What meters the calls of one principal of one thing. Data planes make it once for each snapshot and keep what they found by it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use portcullis_metering::AccountId;
 use portcullis_metering::purse::Charge;
+use portcullis_metering::{AccountId, Level, Rate, Unit};
 use portcullis_seal::sha256;
 use uuid::Uuid;
 
 use super::compile::Metered;
 use super::owner::{first_16, tool_uid};
-use super::terms::{BudgetTerms, Cost, LimitTerms, Loops};
+use super::terms::{Amount, BudgetTerms, Cost, LimitTerms, Loops};
+use crate::Reason;
 use crate::compile::model::{Principal, Tool};
 use crate::compile::{Server, Snapshot};
 use crate::decide::{Permit, Target};
 use crate::metering::Owner;
-use crate::resource::Each;
+use crate::resource::{Each, HumanDuration};
 use crate::rule::Rule;
 
 /// What meters a call.
@@ -57,9 +59,7 @@ impl CallMetering {
         let server = limit.server.as_ref().is_none_or(|server| server == self.server.name());
         let tool = limit.tool.as_ref().is_none_or(|pattern| {
             self.tool.as_ref().is_some_and(|tool| match (&owner.level, &tool.exposed) {
-                (portcullis_metering::Level::Server | portcullis_metering::Level::Tool, _) => {
-                    pattern.matches(&tool.name)
-                }
+                (Level::Server | Level::Tool, _) => pattern.matches(&tool.name),
                 (_, Some(exposed)) => pattern.matches(exposed),
                 (_, None) => pattern.matches(&format!("{}_{}", self.server.name(), tool.name)),
             })
@@ -133,18 +133,66 @@ impl CallMetering {
         let owner = self.owners.iter().find(|owner| of(owner).iter().any(|of_one| of_one.id == limit.id))?;
         Some(owner.owner.rule(list, limit.at))
     }
+}
 
-    /// Every rule by which it is metered, for `explain`.
-    #[must_use]
-    pub fn rules(&self) -> Vec<Rule> {
-        let budgets = self
-            .owners
-            .iter()
-            .flat_map(|owner| owner.budgets.iter().map(|budget| owner.owner.rule("budgets", budget.at)));
-        let rates = self.rates().filter_map(|(limit, _)| self.rate_rule(limit));
-        let gates = self.gates().filter_map(|(limit, _)| self.gate_rule(limit));
-        let loops = self.loops().map(|(_, rule)| rule);
-        budgets.chain(rates).chain(gates).chain(loops).collect()
+/// One thing by which a call is metered, for `explain`: in the order in which a data plane asks.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    /// What the call meets where it is used up.
+    pub(crate) reason: Reason,
+    pub(crate) rule: Rule,
+    /// For a person.
+    pub(crate) text: String,
+}
+
+impl CallMetering {
+    pub(crate) fn measures(&self) -> Vec<Measure> {
+        let measure = |reason, rule: Option<Rule>, text| Some(Measure { reason, rule: rule?, text });
+        let loops = self.loops().and_then(|(Loops { calls, within }, rule)| {
+            let text = format!("the same call at most {calls} times in {}", HumanDuration(within));
+            measure(Reason::RateLimited, Some(rule), text)
+        });
+        let limit = |(limit, _): (&LimitTerms, Uuid)| {
+            let each = limit.each.map(|each| format!(", for each {}", each.as_str())).unwrap_or_default();
+            match limit.amount {
+                Amount::Rate(Rate { requests, per_ms, burst }) => {
+                    let per = HumanDuration(Duration::from_millis(per_ms));
+                    let text = format!("at most {requests} requests in {per}, {burst} at once{each}");
+                    measure(Reason::RateLimited, self.rate_rule(limit), text)
+                }
+                Amount::Calls(calls) => {
+                    let text = format!("at most {calls} calls under way{each}");
+                    measure(Reason::ConcurrencyExceeded, self.gate_rule(limit), text)
+                }
+            }
+        };
+        let budgets = self.owners.iter().flat_map(|owner| owner.budgets.iter()).filter_map(|budget| {
+            let unit = match budget.account.unit {
+                Unit::Calls => "calls",
+                Unit::MicroUsd => "micro-USD",
+            };
+            let text = format!("at most {} {unit} in {}", budget.terms.limit, budget.account.length);
+            measure(Reason::BudgetExhausted, self.budget_rule(budget.account), text)
+        });
+        let limits = self.rates().chain(self.gates()).filter_map(limit);
+        loops.into_iter().chain(limits).chain(budgets).collect()
+    }
+
+    /// What meters calls of a principal of a thing of a server; `None` where nothing does.
+    pub(crate) fn of(
+        principal: &Arc<Principal>,
+        server: &Arc<Server>,
+        tool: Option<&Arc<Tool>>,
+    ) -> Option<Self> {
+        let own = tool.and_then(|tool| tool.metered.as_ref());
+        let owners: Vec<Arc<Metered>> =
+            principal.metered.iter().chain(&server.metered).chain(own).cloned().collect();
+        (!owners.is_empty()).then(|| Self {
+            owners,
+            server: Arc::clone(server),
+            tool: tool.cloned(),
+            principal: Arc::clone(principal),
+        })
     }
 }
 
@@ -164,20 +212,12 @@ impl Permit {
     /// not metered.
     #[must_use]
     pub fn metering(&self) -> Option<CallMetering> {
-        let (principal, server) = (self.principal(), self.server());
-        let (tool, own) = match self.target() {
+        let tool = match self.target() {
             Target::Server => return None,
-            Target::Tool(tool) => (Some(tool), tool.metered.as_ref()),
-            Target::Prompt(_) | Target::Resource { .. } => (None, None),
+            Target::Tool(tool) => Some(tool),
+            Target::Prompt(_) | Target::Resource { .. } => None,
         };
-        let owners: Vec<Arc<Metered>> =
-            principal.metered.iter().chain(&server.metered).chain(own).cloned().collect();
-        (!owners.is_empty()).then(|| CallMetering {
-            owners,
-            server: Arc::clone(server),
-            tool: tool.cloned(),
-            principal: Arc::clone(principal),
-        })
+        CallMetering::of(self.principal(), self.server(), tool)
     }
 
     /// What the call costs, metered or not: for the record.

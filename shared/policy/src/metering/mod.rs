@@ -12,6 +12,7 @@ mod owner;
 mod terms;
 
 pub use call::CallMetering;
+pub(crate) use call::Measure;
 pub(crate) use compile::{Metered, cost_of, of_owner, of_server, of_tools};
 pub use owner::Owner;
 pub use terms::{Amount, BudgetTerms, Cost, LimitId, LimitTerms, Loops};

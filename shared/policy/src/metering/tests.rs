@@ -5,9 +5,11 @@ use portcullis_metering::{Length, Level, OnOutage, Unit};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::Reason;
 use crate::circumstances::Circumstances;
 use crate::compile::Snapshot;
-use crate::decide::Permit;
+use crate::decide::{Permit, Step};
+use crate::explain::{Question, explain};
 use crate::fixture::{NOW, compile, entry, hash, key_as, server, tool, uid, zone};
 use crate::snapshot::Entry;
 use crate::view::EndpointRef;
@@ -149,7 +151,7 @@ fn limits_are_about_what_their_globs_say_and_told_apart_by_each() {
     }));
     let rules = |key, tool| -> Vec<String> {
         let metering = permit(&snapshot, key, tool).metering().unwrap();
-        metering.rules().iter().map(ToString::to_string).collect()
+        metering.measures().iter().map(|measure| measure.rule.to_string()).collect()
     };
     assert_eq!(
         rules("bot", "crm_refund"),
@@ -246,4 +248,45 @@ fn what_a_data_plane_keeps_of_a_principal_is_made_once_and_of_one_type() {
     assert_eq!(principal.beside(|| 1_u32), Some(&1));
     assert_eq!(principal.beside(|| 2_u32), Some(&1));
     assert_eq!(principal.beside(|| "other"), None);
+}
+
+#[test]
+fn explain_names_every_measure_and_ends_at_one_that_is_taken_to_be_used_up() {
+    let snapshot = organisation(&json!({
+        "customer": { "loopBreaker": { "calls": 3, "within": "1m" }, "budgets": [{ "calls": 9, "period": "1d" }] },
+        "key": { "rateLimits": [{ "requests": 5, "per": "1s", "each": "tool" }], "concurrency": 2 },
+    }));
+    let explained = |assume: &[Reason]| {
+        let question = Question { assume, ..Question::tool("bot", EndpointRef::All, "crm_read", NOW) };
+        let explanation = explain(&snapshot, &question);
+        let of_limits = explanation.steps.iter().filter(|step| step.step == Step::Limits);
+        let texts: Vec<_> = of_limits.map(|step| format!("{}: {}", step.rule, step.detail)).collect();
+        (explanation.reason, explanation.rule.to_string(), texts)
+    };
+    let (reason, rule, texts) = explained(&[]);
+    assert_eq!((reason, rule.as_str()), (None, "VirtualKey/bot spec.grants[0]"));
+    assert_eq!(
+        texts,
+        [
+            "Customer/acme spec.loopBreaker: the same call at most 3 times in 1m",
+            "VirtualKey/bot spec.rateLimits[0]: at most 5 requests in 1s, 5 at once, for each tool",
+            "VirtualKey/bot spec.concurrency[0]: at most 2 calls under way",
+            "Customer/acme spec.budgets[0]: at most 9 calls in 1d",
+        ]
+    );
+    for (reason, rule) in [
+        (Reason::RateLimited, "Customer/acme spec.loopBreaker"),
+        (Reason::ConcurrencyExceeded, "VirtualKey/bot spec.concurrency[0]"),
+        (Reason::BudgetExhausted, "Customer/acme spec.budgets[0]"),
+    ] {
+        let (found, by, texts) = explained(&[reason]);
+        assert_eq!((found, by.as_str()), (Some(reason), rule));
+        assert!(texts.last().unwrap().ends_with("taken to be used up"));
+    }
+    // Where nothing meters, nothing can be used up.
+    let question = Question {
+        assume: &[Reason::BudgetExhausted],
+        ..Question::tool("other", EndpointRef::All, "crm_read", NOW)
+    };
+    assert_eq!(explain(&snapshot, &question).reason, None);
 }

@@ -109,6 +109,9 @@ pub enum ChangeClass {
     ApprovalMode,
     /// An `AccessPolicy` that is enforced says something else, only records, or goes.
     PolicyLoosening,
+    /// A server whose rollout has not come to its end is open to more callers, or comes on with less asked of it: its
+    /// `RolloutPolicy` is wider, laxer or another one, or somebody forces it on although checks fail.
+    RolloutOpening,
     /// A `Role`, `RoleBinding` or `ApprovalRule` comes, changes or goes.
     Access,
     /// One call of a tool whose calls a person has to approve.
@@ -123,6 +126,7 @@ impl ChangeClass {
         Self::ExposureLimits,
         Self::ApprovalMode,
         Self::PolicyLoosening,
+        Self::RolloutOpening,
         Self::Access,
     ];
 
@@ -139,6 +143,7 @@ impl ChangeClass {
             Self::ExposureLimits => "exposure-limits",
             Self::ApprovalMode => "approval-mode",
             Self::PolicyLoosening => "policy-loosening",
+            Self::RolloutOpening => "rollout-opening",
             Self::Access => "access",
             Self::Call => "call",
         }

@@ -244,6 +244,17 @@ pub struct HeaderAuth {
     pub value_from: ValueFrom,
 }
 
+impl Auth {
+    /// The secret that is presented, by name.
+    #[must_use]
+    pub const fn secret(&self) -> Option<&Name> {
+        match self {
+            Self::None(_) => None,
+            Self::Header(header) => Some(&header.value_from.secret),
+        }
+    }
+}
+
 impl Default for Auth {
     fn default() -> Self {
         Self::None(NoAuth {})

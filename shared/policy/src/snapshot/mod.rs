@@ -8,6 +8,7 @@
 
 mod codec;
 mod digest;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -26,6 +27,7 @@ use crate::resource::{
 
 pub use codec::{EncodedEntry, EntryError, SnapshotHeader, encode_all, kind_order};
 pub use digest::{SIGNATURE_PURPOSE, SnapshotDigest, signed_text};
+pub use sharing::SharedGrants;
 
 static DEFAULT_ZONE: LazyLock<Option<Name>> = LazyLock::new(|| "default".parse().ok());
 
@@ -355,8 +357,8 @@ pub struct KeyEntry {
     pub team: Option<Name>,
     /// The zone of its principal.
     pub zone: Name,
-    /// What it may reach.
-    pub grants: Vec<Grant>,
+    /// What it may reach; shared between keys with equal grants, where somebody saw to that.
+    pub grants: Arc<[Grant]>,
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
