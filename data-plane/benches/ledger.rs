@@ -41,6 +41,8 @@ fn record() -> AuditRecord {
         bytes: Sizes { request: 512, response: 1024 },
         upstream: Some(UpstreamFacts { status: Some(200), era: Some(Cow::Borrowed("modern")) }),
         outcome: Outcome::Ok,
+        cost_micro_usd: None,
+        spent: None,
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
         span_id: Some("b7ad6b7169203331".to_owned()),
         truncated: Vec::new(),

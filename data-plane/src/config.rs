@@ -11,6 +11,7 @@ use portcullis_policy::resource::{Name, Network};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::SpoolConfig;
+use crate::metering::MeteringConfig;
 
 /// How one data plane is set up. [`Config::new`] gives the defaults of everything that has one.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The audit spool.
     pub spool: SpoolConfig,
+    /// How leases of budgets are held.
+    pub metering: MeteringConfig,
     /// Open connections of the MCP listener.
     pub max_connections: usize,
     /// How long calls may go on after the shutdown began.
@@ -83,6 +86,7 @@ impl Config {
             insecure_listen: false,
             public_url: None,
             spool: SpoolConfig::default(),
+            metering: MeteringConfig::default(),
             max_connections: 20_000,
             drain_timeout: Duration::from_secs(30),
             abort: CancellationToken::new(),

@@ -12,12 +12,13 @@ use std::time::Duration;
 use portcullis_listen::{Bounds, ListenError, Listener};
 use portcullis_proto::config::v1::ServerCalls;
 use portcullis_seal::{BadPlaneToken, PlaneToken};
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry as telemetry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::ledger::{self, Spool, SpoolError};
+use crate::metering::{self, Metering, MeteringError, MonoClock};
 use crate::ops::{Ops, OpsParts};
 use crate::pipeline::ServerCounts;
 use crate::probe;
@@ -25,7 +26,7 @@ use crate::recall::{self, Recalled};
 use crate::serve::{BadOrigin, Gateway, Parts, Proxies};
 use crate::sync::{
     BadControlPlane, ControlPlane, Live, PlaneFigures, RecordFinding, RecordFindings, RecordSource,
-    SyncConfig, Synced, Synchroniser,
+    SyncConfig, Synced, Synchroniser, authorization,
 };
 use crate::upstream::{UpstreamConfig, Upstreams};
 
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The audit spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The ledger of metering cannot be used.
+    #[error(transparent)]
+    Metering(#[from] MeteringError),
 }
 
 /// A running data plane.
@@ -102,8 +106,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let mcp = Listener::bind(config.listen, config.tls.clone())?.with_bounds(bounds(config.max_connections));
     let ops = Listener::bind(config.ops_listen, config.ops_tls.clone())?.with_bounds(bounds(OPS_CONNECTIONS));
     let (mcp_addr, ops_addr) = (mcp.local_addr(), ops.local_addr());
+    let authorization = authorization(&token)?;
     let sync = SyncConfig {
-        control_plane,
+        control_plane: control_plane.clone(),
         token,
         name: config.name.clone(),
         labels: config.labels.clone(),
@@ -112,16 +117,29 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         dir: config.data_dir.clone(),
     };
     let (spool_dir, spool_config) = (config.data_dir.join(ledger::DIRECTORY), config.spool.clone());
+    let (metering_dir, metering_config) = (config.data_dir.join(metering::DIRECTORY), config.metering);
     // Reads, compiles, and locks the directory: not for this thread.
     let opened = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
         let (synchroniser, synced) = Synchroniser::open(sync)?;
-        Ok((synchroniser, synced, Spool::open(&spool_dir, spool_config)?))
+        // The spool first: it is asked what was spent.
+        let spool = Spool::open(&spool_dir, spool_config)?;
+        let metering = Metering::open(&metering_dir, &spool_dir, metering_config, MonoClock::machine())?;
+        Ok((synchroniser, synced, spool, metering))
     });
-    let (synchroniser, synced, spool) = opened.await.map_err(io::Error::other)??;
+    let (synchroniser, synced, spool, (metering, keeper)) = opened.await.map_err(io::Error::other)??;
     let synchroniser = synchroniser.telling_records(records(config.data_dir.join(ledger::DIRECTORY)));
-    let plane = Plane::new(&config, mcp_addr, synced, spool)?;
+    let plane = Plane::new(&config, mcp_addr, synced, spool, metering)?;
     let live = plane.live.clone();
-    let task = tokio::spawn(plane.run(synchroniser, mcp, ops, config.drain_timeout, shutdown, config.abort));
+    let keeping = move |stop| keeper.run(control_plane, authorization, stop);
+    let task = tokio::spawn(plane.run(
+        synchroniser,
+        keeping,
+        mcp,
+        ops,
+        config.drain_timeout,
+        shutdown,
+        config.abort,
+    ));
     Ok(Running { mcp_addr, ops_addr, live, task })
 }
 
@@ -144,7 +162,13 @@ struct Plane {
 }
 
 impl Plane {
-    fn new(config: &Config, bound: SocketAddr, synced: Synced, spool: Spool) -> Result<Self, StartError> {
+    fn new(
+        config: &Config,
+        bound: SocketAddr,
+        synced: Synced,
+        spool: Spool,
+        metering: Metering,
+    ) -> Result<Self, StartError> {
         let Synced { live, secrets, signals, calls, probing, status, drain } = synced;
         let upstream_config = UpstreamConfig {
             allow_stdio: config.allow_stdio,
@@ -164,10 +188,12 @@ impl Plane {
             &config.allowed_hosts,
         )?;
         parts.calls = calls;
+        parts.metering = metering.clone();
         parts.proxies = Proxies::new(config.trusted_proxies.clone());
         let gateway = Gateway::new(parts);
         let draining = CancellationToken::new();
-        let metrics = Metrics::default();
+        let metrics = telemetry::Metrics::default();
+        metrics.register(|registry| registry.register_collector(Box::new(metering)));
         metrics.register(|registry| registry.register_collector(Box::new(gateway.metrics().clone())));
         let ops = Ops::new(OpsParts {
             live: live.clone(),
@@ -180,9 +206,11 @@ impl Plane {
         Ok(Self { live, upstreams, gateway, ops, probing, asked_to_end: drain, draining })
     }
 
-    async fn run(
+    #[allow(clippy::too_many_arguments, reason = "each is one room of the plane; they run in one place")]
+    async fn run<K: Future<Output = ()> + Send + 'static>(
         self,
         synchroniser: Synchroniser,
+        keeping: impl FnOnce(CancellationToken) -> K + Send + 'static,
         mcp: Listener,
         ops: Listener,
         drain: Duration,
@@ -199,6 +227,7 @@ impl Plane {
                 let stop = stop.clone();
                 async move { synchroniser.run(figures, stop).await }
             }),
+            tokio::spawn(keeping(stop.clone())),
             tokio::spawn(retain(live.clone(), gateway.clone(), upstreams.clone(), stop.clone())),
             tokio::spawn(http::serve(
                 ops.incoming(stop.clone()),

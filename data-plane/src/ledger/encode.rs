@@ -6,7 +6,8 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::record::{
-    ApprovalFacts, AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, UpstreamFacts, text,
+    ApprovalFacts, AuditRecord, KeyFacts, LatencySplit, PrincipalFacts, Sizes, SpentFacts, SpentLine,
+    UpstreamFacts, text,
 };
 
 /// Appends the record as one JSON object.
@@ -39,6 +40,8 @@ pub(super) fn push(record: &AuditRecord, out: &mut Vec<u8>) {
         bytes: Sizes { request, response },
         upstream,
         outcome,
+        cost_micro_usd,
+        spent,
         trace_id,
         span_id,
         truncated,
@@ -99,6 +102,21 @@ pub(super) fn push(record: &AuditRecord, out: &mut Vec<u8>) {
         });
     }
     object.text("outcome", outcome.as_str());
+    if let Some(cost) = cost_micro_usd {
+        object.number("costMicroUsd", *cost);
+    }
+    if let Some(spent) = spent {
+        let SpentFacts { plane, life, accounts } = &**spent;
+        object.object("spent", |object| {
+            object.uuid("plane", plane);
+            object.number("life", u64::from(*life));
+            object.objects("accounts", accounts, |object, SpentLine { account, epoch, spent }| {
+                object.text("account", account);
+                object.number("epoch", u64::from(*epoch));
+                object.number("spent", *spent);
+            });
+        });
+    }
     object.maybe("traceId", trace_id.as_ref());
     object.maybe("spanId", span_id.as_ref());
     object.texts("truncated", truncated);
@@ -181,6 +199,20 @@ impl<'a> Object<'a> {
             length = at + 1;
         }
         self.out.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
+    }
+
+    fn objects<T>(&mut self, name: &'static str, all: &[T], members: impl Fn(&mut Object<'_>, &T)) {
+        self.name(name);
+        self.out.push(b'[');
+        for (at, one) in all.iter().enumerate() {
+            if at > 0 {
+                self.out.push(b',');
+            }
+            let mut object = Object::open(self.out);
+            members(&mut object, one);
+            object.close();
+        }
+        self.out.push(b']');
     }
 
     fn object(&mut self, name: &'static str, members: impl FnOnce(&mut Object<'_>)) {

@@ -8,20 +8,20 @@ pub(super) const PLACE: u64 = 16 * 1024;
 /// The longest payload.
 pub(super) const MAX_PAYLOAD: usize = PLACE as usize - HEADER;
 /// Bytes before the payload.
-pub(super) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 /// Where frames begin.
-pub(super) const ALIGN: usize = 8;
+pub(crate) const ALIGN: usize = 8;
 
 const MAGIC: [u8; 4] = *b"PAR1";
 
 /// Begins a frame: the payload is appended to the buffer, then [`finish`] is called.
-pub(super) fn begin(buffer: &mut Vec<u8>) {
+pub(crate) fn begin(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.extend_from_slice(&[0; HEADER]);
 }
 
 /// Completes the frame in the buffer. None when the payload is too long.
-pub(super) fn finish(buffer: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn finish(buffer: &mut Vec<u8>) -> Option<()> {
     let (header, payload) = buffer.split_first_chunk_mut::<HEADER>()?;
     if payload.len() > MAX_PAYLOAD {
         return None;
@@ -38,7 +38,7 @@ pub(super) fn finish(buffer: &mut Vec<u8>) -> Option<()> {
 
 /// The payload of the frame at the beginning of the bytes, and the frame's whole length; none when no whole, undamaged
 /// frame begins there.
-pub(super) fn parse(bytes: &[u8]) -> Option<(&[u8], usize)> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (&[m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3], rest) = bytes.split_first_chunk::<HEADER>()?;
     let (magic, length, crc) = ([m0, m1, m2, m3], [l0, l1, l2, l3], [c0, c1, c2, c3]);
     let size = usize::try_from(u32::from_le_bytes(length)).ok()?;

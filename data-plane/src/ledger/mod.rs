@@ -10,7 +10,7 @@ mod encode;
 mod files;
 mod filter;
 mod fit;
-mod frame;
+pub(crate) mod frame;
 mod keeper;
 mod read;
 mod record;
@@ -22,9 +22,9 @@ pub const DIRECTORY: &str = "audit";
 
 pub use filter::Filter;
 pub use fit::TooLong;
-pub use read::{ReadError, Records, read};
+pub use read::{ReadError, Records, read, read_tail};
 pub use record::{
-    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes,
-    UpstreamFacts,
+    ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, PrincipalFacts, Sizes, SpentFacts,
+    SpentLine, UpstreamFacts,
 };
 pub use spool::{Place, Spool, SpoolConfig, SpoolError, SpoolFull, SpoolStats};

@@ -81,6 +81,31 @@ pub fn read(dir: &Path, filter: Filter) -> io::Result<Records> {
     Ok(Records { shards, filter })
 }
 
+/// The records at the end of a spool: of its newest segments, so many that they have at least this many bytes, if there are.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn read_tail(dir: &Path, bytes: u64) -> io::Result<Records> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(id) = entry.file_name().to_str().and_then(SegmentId::parse) {
+            segments.push((id, entry.metadata()?.len()));
+        }
+    }
+    segments.sort_unstable_by(|a, b| b.cmp(a));
+    let mut taken = 0;
+    let newest = segments.into_iter().take_while(|(_, length)| {
+        let more = taken < bytes;
+        taken = u64::saturating_add(taken, *length);
+        more
+    });
+    let mut shards: BTreeMap<u32, Vec<SegmentId>> = BTreeMap::new();
+    newest.for_each(|(id, _)| shards.entry(id.shard).or_default().push(id));
+    let shard = |left| ShardReader { dir: dir.to_owned(), left, open: None, peeked: None };
+    Ok(Records { shards: shards.into_values().map(shard).collect(), filter: Filter::default() })
+}
+
 /// See [`read`].
 #[derive(Debug)]
 pub struct Records {

@@ -83,6 +83,12 @@ pub struct AuditRecord {
     pub upstream: Option<UpstreamFacts>,
     /// How it ended.
     pub outcome: Outcome,
+    /// What it cost, in millionths of a US dollar, where what it used has a cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micro_usd: Option<u64>,
+    /// What the budgets that paid for it had spent by then: so a crash of the plane loses less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Box<SpentFacts>>,
     /// W3C trace id, 32 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
@@ -152,6 +158,30 @@ pub struct ApprovalFacts {
     /// Who approved it, of a call that was let through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Arc<str>>,
+}
+
+/// What the budgets that paid for a call had spent by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpentFacts {
+    /// Who this plane was to budgets.
+    pub plane: Uuid,
+    /// In which of its lives.
+    pub life: u32,
+    /// The budgets, in the order of their levels.
+    pub accounts: Vec<SpentLine>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpentLine {
+    /// The account: `LEVEL:UNIT:PERIOD:UID`, with `rolling:` before the uid of one that counts the time that just went by.
+    pub account: Arc<str>,
+    /// Which of its periods paid.
+    pub epoch: u32,
+    /// All that this life of the plane had certainly spent of it.
+    pub spent: u64,
 }
 
 /// Microseconds.

@@ -10,6 +10,7 @@ use portcullis_policy::resource::AuditMode;
 use portcullis_policy::{Denial, Permit, Reason, Server, Target, live};
 use serde_json::value::RawValue;
 
+use super::bill::Bill;
 use super::context::{Admitted, Client, Request};
 use super::course::{Course, answer_of};
 use super::flight::Flight;
@@ -77,13 +78,13 @@ impl Pipeline {
         };
         recorder.permitted(leave.permit());
         recorder.decided();
-        let (permit, released) = match leave {
-            Leave::Free(permit) => (permit, None),
+        let (permit, released, entered) = match leave {
+            Leave::Free(permit) => (permit, None, None),
             Leave::Held(held) => {
                 let of =
                     HeldRequest { admitted: &admitted, client: &client, request: &request, claim: &claim };
                 match Box::pin(self.release(*held, of, params.as_deref(), &mut recorder)).await {
-                    Ok((permit, released)) => (permit, Some(released)),
+                    Ok((permit, released, entered)) => (permit, Some(released), entered),
                     Err(refusal) => return Answered::Reply(refusal.settle(recorder)),
                 }
             }
@@ -100,6 +101,7 @@ impl Pipeline {
         caller.traceparent = own_trace.or(caller.traceparent);
         let call = Call { method: Cow::Borrowed(request.method.as_str()), params, told, caller };
         let local = answered_here(&request, &server);
+        let bill = Bill::of(&permit, &request, entered);
         let mut course = Course {
             pipeline: self.clone(),
             admitted,
@@ -108,6 +110,7 @@ impl Pipeline {
             server,
             audit,
             recorder: Some(recorder),
+            bill,
             released,
             _flight: flight,
         };
@@ -314,6 +317,22 @@ fn answered_here(request: &Request, server: &Server) -> bool {
 
 /// Sends a permitted call and waits for the first piece of its answer.
 async fn dispatch(mut course: Course, permit: Permit, call: Call, mut interrupt: Interrupt) -> Answered {
+    if course.bill.is_due(&permit, &course.request) {
+        let (pipeline, request) = (course.pipeline.clone(), Arc::clone(&course.request));
+        let entered = tokio::select! {
+            biased;
+            entered = pipeline.metering().enter(&permit, request.asked()) => entered,
+            interrupted = interrupt.wait() => return interrupted_before(course, interrupted),
+        };
+        match entered {
+            Ok(entered) => course.bill.entered(entered),
+            Err(refused) => {
+                let limited = Limited::by_meter(&course.admitted, &course.server, *refused);
+                return Answered::Reply(course.limited(&limited));
+            }
+        }
+    }
+    course.bill.sent();
     if let Some(recorder) = &mut course.recorder {
         recorder.dispatched();
     }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Pipeline;
+use super::bill::Bill;
 use super::capability::Needed;
 use super::context::{Admitted, Client, Request};
 use super::flight::Flight;
@@ -21,6 +22,7 @@ use super::limited::Limited;
 use super::record::Recorder;
 use super::tokens::{self, StateScope};
 use crate::ledger::Outcome;
+use crate::metering::Ended;
 use crate::sync::Released;
 use crate::upstream::UpstreamError;
 
@@ -35,9 +37,17 @@ pub(super) struct Course {
     /// What the call needs of its record.
     pub(super) audit: AuditMode,
     pub(super) recorder: Option<Recorder>,
+    pub(super) bill: Bill,
     /// The approval that was used up for it, where it needed one.
     pub(super) released: Option<Released>,
     pub(super) _flight: Flight,
+}
+
+impl Drop for Course {
+    /// A call that is given up: what became of it at its server nobody knows.
+    fn drop(&mut self) {
+        self.bill.pay(Ended::Unknown, self.recorder.as_mut());
+    }
 }
 
 /// How a call ended, before it is recorded.
@@ -45,6 +55,7 @@ struct Ending {
     answer: Answer,
     outcome: Outcome,
     reason: Option<Reason>,
+    paid: Ended,
 }
 
 /// What is read of a result. Everything else is passed on unread.
@@ -80,7 +91,7 @@ impl Course {
     /// It is done without the upstream.
     pub(super) fn done(&mut self) -> Answer {
         let answer = ok(message::result(&self.request.id, "{}"));
-        self.settle(Ending { answer, outcome: Outcome::Ok, reason: None })
+        self.settle(Ending { answer, outcome: Outcome::Ok, reason: None, paid: Ended::Unsent })
     }
 
     /// The upstream gave nothing usable.
@@ -90,7 +101,8 @@ impl Course {
         {
             recorder.upstream(error.http_status, None);
         }
-        let ending = self.failed(error.reason, &error.message);
+        let paid = if error.reached { Ended::Unknown } else { Ended::Unsent };
+        let ending = Ending { paid, ..self.failed(error.reason, &error.message) };
         if error.reached { self.settle(ending) } else { self.settle_undone(ending) }
     }
 
@@ -132,6 +144,7 @@ impl Course {
     }
 
     fn denied(&mut self, denial: &Denial, answer: Answer) -> Answer {
+        self.bill.pay(Ended::Unknown, self.recorder.as_mut());
         match self.recorder.take() {
             Some(mut recorder) => {
                 recorder.sent(answer.body.len());
@@ -141,8 +154,9 @@ impl Course {
         }
     }
 
-    /// A limit of the server refused it: nothing was sent.
+    /// A limit refused it: nothing was sent.
     pub(super) fn limited(&mut self, limited: &Limited) -> Answer {
+        self.bill.pay(Ended::Unsent, None);
         let answer = limited.answer(&self.admitted, &self.client, &self.request);
         if let Some(mut recorder) = self.recorder.take() {
             recorder.sent(answer.body.len());
@@ -168,7 +182,8 @@ impl Course {
                 let is_error =
                     method == Method::ToolsCall && facts.is_error.is_some_and(|value| value.get() == "true");
                 let outcome = if is_error { Outcome::ToolError } else { Outcome::Ok };
-                Ending { answer: ok(message::result(&self.request.id, &text)), outcome, reason: None }
+                let paid = Ended::Answered { told: self.bill.told(result), error: is_error };
+                Ending { answer: ok(message::result(&self.request.id, &text)), outcome, reason: None, paid }
             }
             Err(TranslateError::InputRequired) => {
                 let asked = asked_methods(facts.input_requests).join(" and ");
@@ -191,12 +206,13 @@ impl Course {
         if !self.request.method.may_require_input() {
             return self.failed(Reason::UpstreamError, "The server asked for input where it must not.");
         }
+        let paid = Ended::Answered { told: self.bill.told(result), error: false };
         for (method, params) in requests(facts.input_requests) {
             match Needed::of(&method, params) {
                 Some(needed) if needed.is_declared(&self.client.capabilities) => {}
                 Some(needed) => {
                     let answer = respond::missing_capability(&self.request.id, &needed.as_json());
-                    return Ending { answer, outcome: Outcome::Error, reason: None };
+                    return Ending { answer, outcome: Outcome::Error, reason: None, paid };
                 }
                 None => {
                     return self
@@ -209,6 +225,7 @@ impl Course {
                 answer: ok(message::result(&self.request.id, result.get())),
                 outcome: Outcome::Ok,
                 reason: None,
+                paid,
             };
         };
         let sealed = object::string(state).and_then(|inner| {
@@ -224,6 +241,7 @@ impl Course {
                 answer: ok(message::result(&self.request.id, &text)),
                 outcome: Outcome::Ok,
                 reason: None,
+                paid,
             },
             None => self.failed(Reason::Internal, "The state of this call cannot be sealed now."),
         }
@@ -246,7 +264,8 @@ impl Course {
         let status = respond::status_of_error(self.client.era, code_of(&text));
         let body = message::raw_error(Some(&self.request.id), &text);
         let answer = Answer { status, body, retry_after: None, www_authenticate: None };
-        Ending { answer, outcome: Outcome::Error, reason: None }
+        let paid = Ended::Answered { told: None, error: true };
+        Ending { answer, outcome: Outcome::Error, reason: None, paid }
     }
 
     fn failed(&self, reason: Reason, sentence: &str) -> Ending {
@@ -254,6 +273,7 @@ impl Course {
             answer: self.answer_of(reason, Some(sentence)),
             outcome: Outcome::Error,
             reason: Some(reason),
+            paid: Ended::Unknown,
         }
     }
 
@@ -276,6 +296,7 @@ impl Course {
     }
 
     fn record(&mut self, ending: Ending) -> (Answer, bool) {
+        self.bill.pay(ending.paid, self.recorder.as_mut());
         let Some(mut recorder) = self.recorder.take() else { return (ending.answer, true) };
         recorder.sent(ending.answer.body.len());
         if let Some(reason) = ending.reason {

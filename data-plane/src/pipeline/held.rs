@@ -17,9 +17,11 @@ use tokio::time::{Instant, sleep};
 use super::Pipeline;
 use super::capability::Needed;
 use super::context::{Admitted, Client, Request};
+use super::limited::Limited;
 use super::record::Recorder;
 use super::standing::{Claim, judge};
 use super::tokens;
+use crate::metering::{Entered, Held as Metered, Refused};
 use crate::sync::{Released, Unanswered, Verdict};
 
 /// The largest input that is told, in bytes: a person reads no more, and the control plane keeps no more.
@@ -118,7 +120,7 @@ impl Pipeline {
         of: HeldRequest<'_>,
         params: Option<&RawValue>,
         recorder: &mut Recorder,
-    ) -> Result<(Permit, Released), Refusal> {
+    ) -> Result<(Permit, Released, Option<Entered>), Refusal> {
         let Held { permit, denial, pin } = held;
         let refuse = |answer| Refusal { denial: denial.clone(), answer };
         let Some(ask) = params.and_then(|params| ask(&permit, pin, of, params)) else {
@@ -137,16 +139,13 @@ impl Pipeline {
             (Some(_), Some(LinkAnswer::Accepted)) => true,
             (_, None) | (None, Some(_)) => false,
         };
-        let verdict = match self.verdict(of, ask, opened).await {
-            Ok(verdict) => verdict,
-            Err(denial) => return Err(of.denied(denial)),
-        };
+        let (verdict, metered) = self.verdict(of, &permit, ask, opened).await?;
         match verdict {
             Ok(Verdict::Released(released)) => {
                 recorder.approval(released.id(), Some(released.approved_by()));
                 // Time has passed since it was decided. The approval is used up either way.
                 match self.still(of) {
-                    Ok(()) => Ok((permit, released)),
+                    Ok(()) => Ok((permit, released, metered.and_then(Metered::go))),
                     Err(denial) => Err(of.denied(denial)),
                 }
             }
@@ -178,25 +177,35 @@ impl Pipeline {
 
     /// The control plane's word. Where the link was opened, somebody may be deciding now: it is waited for, a while, as long as the
     /// call would be permitted.
+    ///
+    /// What meters the call has let it pass before an approval is used up, so that none is wasted on a budget that is; and it is given
+    /// back at once where nothing is: a call that waits for a person debits nothing.
     async fn verdict(
         &self,
         of: HeldRequest<'_>,
+        permit: &Permit,
         ask: CallAsk,
         opened: bool,
-    ) -> Result<Result<Verdict, Unanswered>, Denial> {
+    ) -> Result<(Result<Verdict, Unanswered>, Option<Metered>), Refusal> {
         let until = Instant::now() + WAIT;
         let seat = if opened { self.calls().seat() } else { None };
         loop {
+            let metered = self.metering().hold(permit, of.request.asked()).await;
+            let metered = metered.map_err(|refused| of.limited(permit, *refused))?;
             let verdict = self.calls().ask(ask.clone()).await;
+            if matches!(verdict, Ok(Verdict::Released(_))) {
+                return Ok((verdict, metered));
+            }
+            drop(metered);
             let waits = matches!(verdict, Ok(Verdict::Waits { .. })) && seat.is_some();
             if !waits || Instant::now() >= until || self.abort().is_cancelled() {
-                return Ok(verdict);
+                return Ok((verdict, None));
             }
             tokio::select! {
                 () = sleep(LOOK) => {}
                 () = self.abort().cancelled() => {}
             }
-            self.still(of)?;
+            self.still(of).map_err(|denial| of.denied(denial))?;
         }
     }
 
@@ -251,6 +260,13 @@ impl<'a> HeldRequest<'a> {
     fn answer(self, reason: Reason, detail: &Detail<'_>) -> Answer {
         let request_id = self.admitted.arrival.request_id.to_string();
         respond::deny(reason, &self.asked(&request_id), detail)
+    }
+
+    /// What meters it does not let it pass.
+    fn limited(self, permit: &Permit, refused: Refused) -> Refusal {
+        let limited = Limited::by_meter(self.admitted, permit.server(), refused);
+        let answer = limited.answer(self.admitted, self.client, self.request);
+        Refusal { denial: limited.denial, answer }
     }
 
     /// What is in force now denies it.

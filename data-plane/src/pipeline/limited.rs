@@ -1,4 +1,4 @@
-//! What a server's own limits refuse. Such a call was granted and yet did not go out: it is a denial, and the limit is its rule.
+//! What limits refuse: a server's own, and those that meter callers. Such a call was granted and yet did not go out: it is a denial, and the limit is its rule.
 
 use std::sync::Arc;
 
@@ -7,13 +7,14 @@ use portcullis_policy::{Carried, Denial, Permit, Reason, Server, Target, live};
 use serde_json::value::RawValue;
 
 use super::context::{Admitted, Client, Request};
+use crate::metering::Refused;
 use crate::upstream::UpstreamError;
 
 /// When a call may be tried again that found the server's calls all in use, in milliseconds. How long the others take is not
 /// known.
 const BUSY_RETRY_MS: u64 = 1000;
 
-/// A call that a server's limit refused.
+/// A call that a limit refused.
 #[derive(Debug)]
 pub(super) struct Limited {
     pub(super) denial: Denial,
@@ -59,6 +60,13 @@ impl Limited {
     pub(super) fn by_upstream(admitted: &Admitted, server: &Server, error: &UpstreamError) -> Option<Self> {
         let limits = matches!(error.reason, Reason::ConcurrencyExceeded | Reason::ArgumentsInvalid);
         limits.then(|| Self::new(admitted, server, error.reason, error.message.clone()))
+    }
+
+    /// What metering does not let pass.
+    pub(super) fn by_meter(admitted: &Admitted, server: &Server, refused: Refused) -> Self {
+        let Refused { reason, rule, sentence, retry_after_ms } = refused;
+        let denial = live::denial(reason, admitted.snapshot.version(), Some(server));
+        Self { denial: Denial { rule, ..denial }, sentence, retry_after_ms: Some(retry_after_ms) }
     }
 
     fn new(admitted: &Admitted, server: &Server, reason: Reason, sentence: String) -> Self {

@@ -3,6 +3,7 @@
 //! It alone knows that order. The rooms it calls do not know each other, and it knows no HTTP beyond the answers of the one
 //! table in `portcullis_mcp::respond`.
 
+mod bill;
 mod call;
 mod capability;
 mod context;
@@ -44,6 +45,7 @@ pub use tally::{Counted, ServerCounts, Tally};
 pub use upward::Undeliverable;
 
 use crate::ledger::Spool;
+use crate::metering::Metering;
 use crate::sync::{CallDesk, Live, SecretsHandle};
 use crate::upstream::Upstreams;
 
@@ -61,6 +63,8 @@ pub struct PipelineParts {
     pub upstreams: Upstreams,
     /// Asks for calls that a person has to approve.
     pub calls: CallDesk,
+    /// What calls may use.
+    pub metering: Metering,
     /// Where records go.
     pub spool: Spool,
     /// The time.
@@ -119,6 +123,10 @@ impl Pipeline {
 
     pub(crate) fn calls(&self) -> &CallDesk {
         &self.0.calls
+    }
+
+    pub(crate) fn metering(&self) -> &Metering {
+        &self.0.metering
     }
 
     pub(crate) fn spool(&self) -> &Spool {

@@ -19,7 +19,7 @@ use super::metrics::{Metrics, micros};
 use super::tally;
 use crate::ledger::{
     ApprovalFacts, AuditRecord, Decision, KeyFacts, LatencySplit, Outcome, Place, PrincipalFacts, Sizes,
-    Spool, UpstreamFacts,
+    SpentFacts, Spool, UpstreamFacts,
 };
 
 /// Names that a caller chose and nobody approved are cut to this many bytes.
@@ -141,6 +141,14 @@ impl Recorder {
     pub(super) fn upstream(&mut self, status: Option<u16>, era: Option<&'static str>) {
         if let Some(record) = &mut self.record {
             record.upstream = Some(UpstreamFacts { status, era: era.map(Cow::Borrowed) });
+        }
+    }
+
+    /// What it cost, and what paid for it has spent by now.
+    pub(super) fn paid(&mut self, cost_micro_usd: Option<u64>, spent: Option<Box<SpentFacts>>) {
+        if let Some(record) = &mut self.record {
+            record.cost_micro_usd = cost_micro_usd;
+            record.spent = spent;
         }
     }
 
@@ -318,6 +326,8 @@ pub(super) fn blank_of(
         bytes: Sizes::default(),
         upstream: None,
         outcome: Outcome::Cancelled,
+        cost_micro_usd: None,
+        spent: None,
         trace_id: trace.trace_id().map(str::to_owned),
         span_id: trace.span_id().map(str::to_owned),
         truncated: Vec::new(),

@@ -77,7 +77,19 @@ impl Gateway {
     /// Opens the door. Must be called inside a tokio runtime: a task hears the signals of siblings until the last clone is gone.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { live, secrets, upstreams, spool, signals, calls, clock, metrics, doors, proxies } = parts;
+        let Parts {
+            live,
+            secrets,
+            upstreams,
+            spool,
+            signals,
+            calls,
+            metering,
+            clock,
+            metrics,
+            doors,
+            proxies,
+        } = parts;
         let streams = Streams::new(&metrics);
         let heard = signals.subscribe();
         let gone = CancellationToken::new();
@@ -86,6 +98,7 @@ impl Gateway {
             secrets,
             upstreams,
             calls,
+            metering,
             spool,
             clock,
             metrics,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::doors::{BadOrigin, Doors};
 use super::network::Proxies;
 use crate::ledger::Spool;
+use crate::metering::Metering;
 use crate::pipeline::{Clock, Metrics};
 use crate::sync::{CallDesk, Live, SecretsHandle, Signals};
 use crate::upstream::Upstreams;
@@ -24,6 +25,8 @@ pub struct Parts {
     pub signals: Signals,
     /// Asks for calls that a person has to approve; by default nobody is asked, and none is let through.
     pub calls: CallDesk,
+    /// What calls may use; by default no control plane is ever asked, and budgets do what their `onOutage` says.
+    pub metering: Metering,
     /// The time.
     pub clock: Clock,
     /// Figures, to be registered for `/metrics` too.
@@ -60,6 +63,7 @@ impl Parts {
             spool,
             signals,
             calls: CallDesk::default(),
+            metering: Metering::alone(),
             clock: Clock::system(),
             metrics: Metrics::default(),
             doors: Doors::new(bound, allowed_origins, allowed_hosts)?,

@@ -7,13 +7,13 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Pauses between attempts: each a random part of a bound that doubles from 100 ms to 10 s.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The pause before the next attempt. `random` is any number, evenly distributed.
-    pub(super) fn next(&mut self, random: u64) -> Duration {
+    pub(crate) fn next(&mut self, random: u64) -> Duration {
         let bound = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
@@ -21,7 +21,7 @@ impl Backoff {
     }
 
     /// The connection stood long enough to be called good.
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -71,7 +71,7 @@ impl ControlPlane {
     }
 
     /// How to connect; the certificate authority is read each time, so that a new one is taken without a restart.
-    pub(super) fn endpoint(&self) -> Result<Endpoint, BadControlPlane> {
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, BadControlPlane> {
         let endpoint = Endpoint::from(self.uri.clone())
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
@@ -116,7 +116,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// An error with what led to it: transport errors say little by themselves.
-pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -45,7 +45,9 @@ pub use secrets::{SecretValue, Secrets, SecretsHandle};
 pub use signals::{Signal, Signals, Wish};
 pub use status::{LastRefusal, PlaneFigures, SyncStatus};
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
+pub(crate) use control_plane::with_causes;
+
 use conversation::Conversation;
 use disk::Disk;
 use enforce::Enforcer;
@@ -126,9 +128,7 @@ impl Synchroniser {
     /// When the directory cannot be used. Damaged files are no error: they are reported and left.
     pub fn open(config: SyncConfig) -> io::Result<(Self, Synced)> {
         let disk = Disk::open(&config.dir)?;
-        let mut authorization: MetadataValue<Ascii> =
-            format!("Bearer {}", config.token.secret_text).parse().map_err(io::Error::other)?;
-        authorization.set_sensitive(true);
+        let authorization = authorization(&config.token)?;
         let live = Live::new();
         let outbox = Outbox::default();
         let status = SyncStatus::new(outbox.clone());
@@ -280,7 +280,15 @@ fn with_own(config: &SyncConfig, mut told: PlaneLabels) -> PlaneLabels {
     told
 }
 
+/// How a plane shows who it is, in every conversation.
+pub(crate) fn authorization(token: &PlaneToken) -> io::Result<MetadataValue<Ascii>> {
+    let mut authorization: MetadataValue<Ascii> =
+        format!("Bearer {}", token.secret_text).parse().map_err(io::Error::other)?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
+}
+
 /// Any number; without randomness pauses are not spread, which harms nobody.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     portcullis_seal::random::<8>().map_or(u64::MAX, u64::from_le_bytes)
 }

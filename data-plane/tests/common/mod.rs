@@ -26,6 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use portcullis_data_plane::ledger::{AuditRecord, Spool, SpoolConfig};
+use portcullis_data_plane::metering::Metering;
 use portcullis_data_plane::pipeline::{Clock, Metrics};
 use portcullis_data_plane::serve::{Doors, Gateway, Parts, Proxies};
 use portcullis_data_plane::sync::{CallDesk, Live, Secrets, SecretsHandle, Signals};
@@ -64,8 +65,18 @@ impl World {
 
     /// A sibling: the same keys for sealed tokens, nothing else in common.
     pub async fn sharing(spool_config: SpoolConfig, secrets: SecretsHandle) -> Self {
-        // A machine of tests may have no roots; nothing here needs any.
         let spool = tempfile::tempdir().unwrap();
+        Self::metered(spool, spool_config, secrets, Metering::alone()).await
+    }
+
+    /// One whose calls are metered so, with its records in this directory.
+    pub async fn metered(
+        spool: tempfile::TempDir,
+        spool_config: SpoolConfig,
+        secrets: SecretsHandle,
+        metering: Metering,
+    ) -> Self {
+        // A machine of tests may have no roots; nothing here needs any.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = listener.local_addr().unwrap();
         let (live, signals, metrics) = (Live::new(), Signals::default(), Metrics::default());
@@ -78,6 +89,7 @@ impl World {
             spool: Spool::open(spool.path(), spool_config).unwrap(),
             signals: signals.clone(),
             calls: CallDesk::default(),
+            metering,
             clock: Clock::new(move || clock.load(Ordering::SeqCst)),
             metrics: metrics.clone(),
             doors: Doors::new(bound, &["https://app.example.com".to_owned()], &[]).unwrap(),
@@ -123,7 +135,7 @@ impl World {
     }
 }
 
-fn secrets() -> Secrets {
+pub fn secrets() -> Secrets {
     let sealer = Sealer::new(vec![SealKey::new([1, 2, 3, 4], &[9; 32])]);
     Secrets { generation: 1, sealer, ..Secrets::default() }
 }

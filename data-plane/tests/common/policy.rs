@@ -80,6 +80,18 @@ impl Policy {
         self
     }
 
+    pub fn team(mut self, name: &str) -> Self {
+        self.entries.push(("team", json!({"uid": uid("team", name), "name": name})));
+        self
+    }
+
+    /// What a team, a key or a server says of how much may be used, as entries hold it.
+    pub fn metering(mut self, kind: &str, name: &str, said: &Value) -> Self {
+        let entry = self.entries.iter_mut().find(|(of, body)| *of == kind && body["name"] == name);
+        entry.unwrap().1["metering"] = said.clone();
+        self
+    }
+
     /// How many calls the server that was added last takes at once.
     pub fn concurrency(mut self, calls: u32) -> Self {
         let (_, server) = self.entries.iter_mut().rfind(|(kind, _)| *kind == "server").unwrap();

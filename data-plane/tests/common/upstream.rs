@@ -224,6 +224,10 @@ impl Fake {
             "fail" => self.result(id, json!({"content": text("no"), "isError": true})),
             "big" => self.result(id, json!({"content": text(&"x".repeat(3 << 20))})),
             "huge" => self.result(id, json!({"content": text(&"x".repeat(5 << 20))})),
+            "priced" => {
+                let of = &params["arguments"];
+                self.result(id, json!({"content": text("priced"), "_meta": of["meta"], "isError": of["fail"] == true}))
+            }
             "rpc_error" => self.error(id, -31999, "own error"),
             "broken" => {
                 let mut response = Response::new(Full::new(Bytes::from("oops")).boxed_unsync());

@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use record::{Disordered, Record, Recovery, recover};
-pub use reservation::{Price, Reservation, Tab};
+pub use reservation::{Price, Reservation, Spent, Tab};
 pub use work::{Opening, Work};
 
-use crate::id::{AccountId, Holder};
+use crate::id::{AccountId, Holder, Level, Unit};
 use crate::message::{Answer, Closed};
 use crate::terms::OnOutage;
 use crate::time::Mono;
@@ -118,6 +118,7 @@ pub struct Purse {
     seq: AtomicU64,
     /// Since when asks go unanswered: [`Mono::NEVER`] while they are answered, 0 when the connection is known to be cut.
     unanswered: AtomicU64,
+    debts: AtomicU64,
 }
 
 impl Purse {
@@ -132,6 +133,7 @@ impl Purse {
             flagged: Mutex::default(),
             seq: AtomicU64::new(0),
             unanswered: AtomicU64::new(Mono::NEVER.0),
+            debts: AtomicU64::new(0),
         }
     }
 
@@ -211,7 +213,7 @@ impl Purse {
         self.miss(pocket, amount);
         let denied = |why, retry_after| Denied { account: pocket.id, why, retry_after };
         let mut slow = pocket.slow();
-        if let Some(refills_at) = slow.exhausted(amount, now, &self.settings) {
+        if let Some(refills_at) = slow.exhausted(pocket, amount, now, &self.settings) {
             return Err(denied(Why::Exhausted, refills_at.since(now)));
         }
         let unanswered = self.unanswered.load(Ordering::Acquire);
@@ -219,6 +221,8 @@ impl Purse {
             return Err(denied(Why::Empty, self.settings.beat));
         }
         let owed = slow.owe(amount, now, pocket.id.length.nominal_ms());
+        drop(slow);
+        self.debts.fetch_add(u64::from(owed.is_some()), Ordering::Relaxed);
         owed.ok_or_else(|| denied(Why::Outage, self.settings.outage_after))
     }
 
@@ -251,6 +255,19 @@ impl Purse {
                 }
                 kept
             });
+        }
+        work
+    }
+
+    /// Gives back all that no call uses, and says so: for a plane that ends. [`Purse::records`] then says the same, so that a ledger
+    /// that is written last costs nothing at the next start.
+    pub fn leave(&self, now: Mono) -> Work {
+        let mut work = Work::default();
+        for shard in &self.shards {
+            let pockets: Vec<Arc<Pocket>> = lock(shard).values().cloned().collect();
+            for pocket in pockets {
+                pocket.slow().leave(&pocket, self.round(now, true), &mut work);
+            }
         }
         work
     }
@@ -318,6 +335,34 @@ impl Purse {
     #[must_use]
     pub fn epoch(&self, account: AccountId) -> Option<crate::id::Epoch> {
         self.find(account).and_then(|pocket| pocket.slow().epoch())
+    }
+
+    /// Free units in hand of all accounts of each level, open for spending or not. For figures: it looks at every account.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<(Level, Unit), u64> {
+        let mut held: BTreeMap<(Level, Unit), u64> = BTreeMap::new();
+        for shard in &self.shards {
+            let pockets: Vec<Arc<Pocket>> = lock(shard).values().cloned().collect();
+            for pocket in pockets {
+                let units = held.entry((pocket.id.level, pocket.id.unit)).or_default();
+                *units = units.saturating_add(pocket.slow().hold(&pocket));
+            }
+        }
+        held
+    }
+
+    /// Whether the control plane is taken to be out of reach.
+    #[must_use]
+    pub fn is_cut_off(&self, now: Mono) -> bool {
+        let unanswered = Mono(self.unanswered.load(Ordering::Acquire));
+        unanswered != Mono::NEVER
+            && (unanswered.0 == 0 || now.since(unanswered) >= self.settings.outage_after)
+    }
+
+    /// How often an account let a call pass without a lease.
+    #[must_use]
+    pub fn debts(&self) -> u64 {
+        self.debts.load(Ordering::Relaxed)
     }
 
     /// How many accounts are kept.

@@ -4,7 +4,7 @@
 //! a loop is never quiet. It counts in eighths of a window and lets a call go when its eighth is over, so it judges by between seven
 //! eighths of a window and a whole one: it never denies what did not happen more than N times in a window.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::time::{Mono, nanos};
@@ -56,11 +56,8 @@ impl Repeats {
     /// # Errors
     /// [`Looping`], if it is to be denied.
     pub fn count(&self, mark: CallMark, most: u32, window: Duration, now: Mono) -> Result<(), Looping> {
-        let width = (nanos(window) / SLICES as u64).max(1);
-        let slice = now.0 / width + 1;
-        let at = usize::try_from(mark.0 % (self.sets.len() as u64)).unwrap_or(0);
-        let Some(set) = self.sets.get(at) else { return Ok(()) };
-        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slice, width) = slice(window, now);
+        let Some(mut set) = self.set(mark) else { return Ok(()) };
         let known = set.iter().position(|seen| seen.slice > 0 && seen.mark == mark.0);
         let quietest = set
             .iter()
@@ -71,20 +68,44 @@ impl Repeats {
         if known.is_none() {
             *seen = Seen { mark: mark.0, slice, counts: [0; SLICES], last: now };
         }
-        seen.move_to(slice);
-        seen.last = now;
-        let times = seen.counts.iter().map(|count| u32::from(*count)).sum();
-        if times >= most {
-            return Err(Looping { times, retry_after: seen.forgets(now, width) });
-        }
+        seen.allows(most, (slice, width), now)?;
         if let Some(count) = seen.counts.get_mut(place(slice)) {
             *count = count.saturating_add(1);
         }
         Ok(())
     }
+
+    /// Whether [`Repeats::count`] would deny the call now. Counts nothing: for a call that something else may stop yet.
+    ///
+    /// # Errors
+    /// [`Looping`], if it is to be denied.
+    pub fn look(&self, mark: CallMark, most: u32, window: Duration, now: Mono) -> Result<(), Looping> {
+        let Some(mut set) = self.set(mark) else { return Ok(()) };
+        let known = set.iter_mut().find(|seen| seen.slice > 0 && seen.mark == mark.0);
+        known.map_or(Ok(()), |seen| seen.allows(most, slice(window, now), now))
+    }
+
+    fn set(&self, mark: CallMark) -> Option<MutexGuard<'_, [Seen; WAYS]>> {
+        let at = usize::try_from(mark.0 % (self.sets.len() as u64)).unwrap_or(0);
+        Some(self.sets.get(at)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The number of the slice that is running, from 1, and how long slices are.
+fn slice(window: Duration, now: Mono) -> (u64, u64) {
+    let width = (nanos(window) / SLICES as u64).max(1);
+    (now.0 / width + 1, width)
 }
 
 impl Seen {
+    /// Whether it may be made once more.
+    fn allows(&mut self, most: u32, (slice, width): (u64, u64), now: Mono) -> Result<(), Looping> {
+        self.move_to(slice);
+        self.last = now;
+        let times = self.counts.iter().map(|count| u32::from(*count)).sum();
+        if times >= most { Err(Looping { times, retry_after: self.forgets(now, width) }) } else { Ok(()) }
+    }
+
     /// Forgets the slices that have left the window.
     fn move_to(&mut self, slice: u64) {
         let passed = slice.saturating_sub(self.slice);

@@ -38,6 +38,14 @@ fn full() -> AuditRecord {
         bytes: Sizes { request: 9, response: 100 },
         upstream: Some(UpstreamFacts { status: Some(200), era: Some(Cow::Borrowed("legacy")) }),
         outcome: Outcome::ToolError,
+        cost_micro_usd: Some(250),
+        spent: Some(Box::new(SpentFacts {
+            plane: Uuid::from_u128(9),
+            life: 3,
+            accounts: [("team:calls:day:x", 7), ("key:micro-usd:month:y", u64::MAX)]
+                .map(|(account, spent)| SpentLine { account: Arc::from(account), epoch: 2, spent })
+                .into(),
+        })),
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
         span_id: Some("00f067aa0ba902b7".to_owned()),
         truncated: vec![Cow::Borrowed("tool")],
@@ -63,6 +71,8 @@ fn bare() -> AuditRecord {
         exposed_name: None,
         client_hint: None,
         upstream: None,
+        cost_micro_usd: None,
+        spent: None,
         trace_id: None,
         span_id: None,
         truncated: Vec::new(),

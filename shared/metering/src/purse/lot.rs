@@ -30,7 +30,7 @@ impl Lot {
             tag,
             granted: answer.granted,
             base: answer.used,
-            spent_before: pocket.spent(tag),
+            spent_before: pocket.begin(tag, answer.epoch, answer.used.spent),
             opened: 0,
             opening: 0,
             returned: 0,

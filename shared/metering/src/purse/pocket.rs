@@ -4,12 +4,13 @@
 //! takes units and proves from which lot they came. Only the holder of the lock changes the tag.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed,
+    Ordering::Release,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::slow::Slow;
-use crate::id::AccountId;
+use crate::id::{AccountId, Epoch};
 use crate::time::Mono;
 
 /// Marks a lot; 0 marks none.
@@ -38,8 +39,17 @@ pub(super) struct Pocket {
     /// The most that one of them needed.
     pub(super) need: AtomicU64,
     /// What was spent, for each of four lots in turn; never set back.
-    spent: [AtomicU64; 4],
+    counters: [Counter; 4],
     slow: Mutex<Slow>,
+}
+
+/// What was spent of one lot after another, each of which uses it alone.
+#[derive(Debug, Default)]
+struct Counter {
+    spent: AtomicU64,
+    /// The epoch of the lot that uses it, and what is to be added (modulo 2^64) to make it the total of this life in that epoch.
+    epoch: AtomicU32,
+    before: AtomicU64,
 }
 
 /// Units taken: from which lot, and whether few are left.
@@ -59,7 +69,7 @@ impl Pocket {
             flagged: AtomicBool::new(false),
             unmet: AtomicU64::new(0),
             need: AtomicU64::new(0),
-            spent: [const { AtomicU64::new(0) }; 4],
+            counters: <[Counter; 4]>::default(),
             slow: Mutex::new(slow),
         }
     }
@@ -93,26 +103,36 @@ impl Pocket {
         now.0 < self.usable_until.load(Acquire) && tag_of(word) != 0 && word & FREE >= amount
     }
 
-    /// Settles what was taken: `cost` is spent, the rest is free again.
-    pub(super) fn settle(&self, tag: Tag, taken: u64, cost: u64) {
+    /// Settles what was taken: `cost` is spent, the rest is free again. Tells which epoch paid and all that this life has spent of
+    /// it; nothing of debt, and of what counted as spent before.
+    pub(super) fn settle(&self, tag: Tag, taken: u64, cost: u64) -> Option<(Epoch, u64)> {
         let (cost, rest) = (cost.min(taken), taken.saturating_sub(cost));
         if tag == DEBT {
             self.slow().debt.settle(taken, cost);
-            return;
+            return None;
         }
         // Spent first: whoever looks between the two sees units in use, never units that were given back too early.
         if tag_of(self.word.load(Acquire)) == tag {
-            self.spent_of(tag).fetch_add(cost, AcqRel);
+            let spent = self.spend(tag, cost);
             if rest > 0 && !self.put_back(tag, rest) {
                 self.slow().put_back_late(tag, rest, self);
             }
+            Some(spent)
         } else {
             let mut slow = self.slow();
-            if slow.knows(tag) {
-                self.spent_of(tag).fetch_add(cost, AcqRel);
+            slow.knows(tag).then(|| {
+                let spent = self.spend(tag, cost);
                 slow.put_back_late(tag, rest, self);
-            }
+                spent
+            })
         }
+    }
+
+    fn spend(&self, tag: Tag, cost: u64) -> (Epoch, u64) {
+        let counter = self.counter(tag);
+        let (epoch, before) = (counter.epoch.load(Acquire), counter.before.load(Acquire));
+        let spent = counter.spent.fetch_add(cost, AcqRel).wrapping_add(cost);
+        (Epoch(epoch), before.wrapping_add(spent))
     }
 
     /// Adds free units to a lot, if it is the current one.
@@ -134,11 +154,11 @@ impl Pocket {
 
     /// All that was ever spent of the lots with this tag's place.
     pub(super) fn spent(&self, tag: Tag) -> u64 {
-        self.spent_of(tag).load(Acquire)
+        self.counter(tag).spent.load(Acquire)
     }
 
-    fn spent_of(&self, tag: Tag) -> &AtomicU64 {
-        let [a, b, c, d] = &self.spent;
+    fn counter(&self, tag: Tag) -> &Counter {
+        let [a, b, c, d] = &self.counters;
         match tag % 4 {
             0 => a,
             1 => b,
@@ -148,6 +168,16 @@ impl Pocket {
     }
 
     // What follows is for the holder of the lock.
+
+    /// A lot of this epoch uses the counter of its tag from now on; `spent` is what this life had spent of the epoch before. Returns
+    /// what the counter says.
+    pub(super) fn begin(&self, tag: Tag, epoch: Epoch, spent: u64) -> u64 {
+        let counter = self.counter(tag);
+        let counted = counter.spent.load(Acquire);
+        counter.epoch.store(epoch.0, Release);
+        counter.before.store(spent.wrapping_sub(counted), Release);
+        counted
+    }
 
     /// Opens units of a lot for spending.
     pub(super) fn open(&self, tag: Tag, amount: u64) {

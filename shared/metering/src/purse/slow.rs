@@ -119,8 +119,18 @@ impl Slow {
         }
     }
 
-    /// When the control plane said that so much is not left, until when that holds; `None` if it may be otherwise by now.
-    pub(super) fn exhausted(&self, amount: u64, now: Mono, settings: &Settings) -> Option<Mono> {
+    /// When the control plane said that so much is not left, until when that holds; `None` if it may be otherwise by now, or if so much
+    /// is in hand and only waits for the disk.
+    pub(super) fn exhausted(
+        &self,
+        pocket: &Pocket,
+        amount: u64,
+        now: Mono,
+        settings: &Settings,
+    ) -> Option<Mono> {
+        if self.hold(pocket) >= amount && now < pocket.usable_until() {
+            return None;
+        }
         let advice =
             self.advice.filter(|advice| advice.left < amount && now.since(advice.at) <= settings.beat)?;
         (advice.refills_at > now).then_some(advice.refills_at)
@@ -164,12 +174,21 @@ impl Slow {
         pocket.set_low((self.chunk(pocket, need) / 2).max(1));
     }
 
+    /// Gives back everything, and says so.
+    pub(super) fn leave(&mut self, pocket: &Pocket, round: Round<'_>, work: &mut Work) {
+        if let Some(lot) = &mut self.lot {
+            lot.give_back(pocket, u64::MAX);
+        }
+        self.ask(pocket, 0, (0, 0), round, work);
+        work.closes.extend(self.past.iter().map(|past| past.close(pocket, round.holder, pocket.id)));
+    }
+
     /// Asks, gives back, or reports, if it is time to.
     fn speak(&mut self, pocket: &Pocket, (need, unmet): (u64, u64), round: Round<'_>, work: &mut Work) {
         let Round { now, beat, settings, .. } = round;
         let waiting = self.asked.is_some_and(|asked| now.since(asked.at) < settings.retry);
         // An account that is used up is asked for at the beat, however many calls knock meanwhile.
-        let used_up = !beat && self.exhausted(need.max(1), now, settings).is_some();
+        let used_up = !beat && self.exhausted(pocket, need.max(1), now, settings).is_some();
         if waiting || used_up {
             return;
         }

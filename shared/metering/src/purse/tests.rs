@@ -500,3 +500,77 @@ fn threads_never_spend_more_than_is_held_and_lose_nothing() {
     );
     assert_eq!(pair.totals(&money), Totals { held: 0, written_off: 0, spent: cost, ..pair.totals(&money) });
 }
+
+#[test]
+fn what_a_settlement_tells_is_what_a_recovery_may_believe() {
+    let money = charge(Level::Key, Unit::MicroUsd, 10_000);
+    let mut pair = Pair::new(&[calls(100), money]);
+    let tab = pair.purse.tab(&[calls(100), money], pair.mono()).unwrap();
+    let price = |micro_usd| Price { calls: 1, micro_usd };
+    let mut told = Vec::new();
+    for call in 1..=3_u64 {
+        pair.pay(&tab, price(50))
+            .unwrap()
+            .settle_with(price(call), |spent| told.push((spent.place, spent.epoch, spent.spent)));
+    }
+    assert_eq!(
+        told,
+        [
+            (0, Epoch(1), 1),
+            (1, Epoch(1), 1),
+            (0, Epoch(1), 2),
+            (1, Epoch(1), 3),
+            (0, Epoch(1), 3),
+            (1, Epoch(1), 6)
+        ]
+    );
+    told.clear();
+    // A call that outlasts its period is told of the epoch that paid.
+    let long = pair.pay(&tab, price(50)).unwrap();
+    pair.now += 60_000;
+    pair.beat(500);
+    pair.pay(&tab, price(50))
+        .unwrap()
+        .settle_with(price(9), |spent| told.push((spent.place, spent.epoch, spent.spent)));
+    long.settle_with(price(4), |spent| told.push((spent.place, spent.epoch, spent.spent)));
+    assert_eq!(told, [(0, Epoch(2), 1), (1, Epoch(2), 9), (0, Epoch(1), 4), (1, Epoch(1), 10)]);
+    // What costs nothing, and debt, proves nothing.
+    pair.pay(&tab, price(50)).unwrap().settle_with(Price::default(), |spent| panic!("{spent:?}"));
+}
+
+#[test]
+fn figures_tell_what_is_held_and_whether_anybody_is_there() {
+    let mut pair = Pair::new(&[calls(1_000)]);
+    let tab = pair.purse.tab(&[calls(1_000)], pair.mono()).unwrap();
+    pair.pay(&tab, CALL).unwrap().settle(CALL);
+    let held = pair.purse.holding(calls(1_000).account);
+    assert_eq!(pair.purse.held().into_iter().collect::<Vec<_>>(), [((Level::Team, Unit::Calls), held)]);
+    assert!(!pair.purse.is_cut_off(pair.mono()));
+    pair.purse.cut_off();
+    assert!(pair.purse.is_cut_off(pair.mono()));
+}
+
+#[test]
+fn a_plane_that_leaves_gives_back_everything_and_its_ledger_says_so() {
+    let mut pair = Pair::new(&[calls(1_000)]);
+    let tab = pair.purse.tab(&[calls(1_000)], pair.mono()).unwrap();
+    pair.pay(&tab, CALL).unwrap().settle(CALL);
+    let under_way = pair.pay(&tab, CALL).unwrap();
+    let work = pair.purse.leave(pair.mono());
+    pair.work(work);
+    let totals = pair.totals(&calls(1_000));
+    assert_eq!((totals.spent, totals.held), (1, 1), "one call is under way");
+    let line = recover(Uuid::nil(), pair.purse.records()).unwrap().over[0].lines[0];
+    assert_eq!((line.spent, line.ceiling), (1, 2));
+    drop(under_way);
+}
+
+#[test]
+fn what_is_in_hand_and_not_open_yet_is_not_exhausted() {
+    let mut pair = Pair::new(&[calls(100)]);
+    let tab = pair.purse.tab(&[calls(100)], pair.mono()).unwrap();
+    for call in 0..100 {
+        pair.pay(&tab, CALL).unwrap_or_else(|denied| panic!("call {call}: {denied:?}")).settle(CALL);
+    }
+    assert_eq!(pair.pay(&tab, CALL).unwrap_err().why, Why::Exhausted);
+}

@@ -53,3 +53,18 @@ fn what_is_long_past_is_forgotten() {
     assert!(repeats.count(CallMark(1), 3, WINDOW, at(1_000_000)).is_ok());
     assert!(repeats.count(CallMark(1), 0, WINDOW, at(2_000_000)).is_err(), "a limit of none lets none pass");
 }
+
+#[test]
+fn a_look_says_what_a_count_would_and_counts_nothing() {
+    let repeats = Repeats::new(64);
+    let mark = CallMark(42);
+    for _ in 0..9 {
+        assert_eq!(repeats.look(mark, 2, WINDOW, at(1_000)), Ok(()));
+    }
+    repeats.count(mark, 2, WINDOW, at(1_000)).unwrap();
+    assert_eq!(repeats.look(mark, 2, WINDOW, at(1_000)), Ok(()));
+    repeats.count(mark, 2, WINDOW, at(1_001)).unwrap();
+    let denied = repeats.look(mark, 2, WINDOW, at(1_002)).unwrap_err();
+    assert_eq!(repeats.count(mark, 2, WINDOW, at(1_002)), Err(denied));
+    assert_eq!(repeats.look(mark, 2, WINDOW, at(9_000)), Ok(()));
+}

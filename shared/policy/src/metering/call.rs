@@ -197,6 +197,17 @@ impl CallMetering {
 }
 
 impl Permit {
+    /// Whether [`Self::metering`] would find anything. Cheap: it is asked for every call.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        let own = match self.target() {
+            Target::Server => return false,
+            Target::Tool(tool) => tool.metered.is_some(),
+            Target::Prompt(_) | Target::Resource { .. } => false,
+        };
+        own || !self.principal().metered.is_empty() || self.server().metered.is_some()
+    }
+
     /// What meters the call that this permits; `None` where nothing does. To speak to a server without calling anything of it is
     /// not metered.
     #[must_use]
