@@ -37,6 +37,7 @@ use crate::approvals::Approvals;
 use crate::approvals::calls::Calls;
 use crate::clock::Clock;
 use crate::governance::AdminTokens;
+use crate::metering::Metering;
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::rollout::Rollout;
@@ -79,6 +80,8 @@ pub struct Parts {
     pub tokens: PlaneTokens,
     /// With what administrators do.
     pub admin_tokens: AdminTokens,
+    /// Budgets.
+    pub(crate) metering: Metering,
     /// What time it is.
     pub clock: Clock,
     /// Ends watches.
