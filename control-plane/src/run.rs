@@ -174,7 +174,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     undo.disarm();
 
     let tasks = &running.tasks;
-    let patience = Patience { grace: config.lease_grace, ..Patience::default() };
+    let patience = Patience::new(config.lease_grace);
     parts.admin.metering.start(tasks, parts.admin.publisher.subscribe(), patience, &stop);
     tasks.spawn(parts.distribution.supervise(stop.clone()));
     tasks.spawn(sealing_keys(parts.admin.vault, config.clock, stop.clone()));

@@ -93,7 +93,7 @@ impl From<Stranger> for Status {
         match stranger {
             Stranger::OtherName => Self::permission_denied(message),
             Stranger::OlderLife(_) | Stranger::OtherNonce(_) => Self::failed_precondition(message),
-            Stranger::TooMany => Self::resource_exhausted(message),
+            Stranger::TooMany | Stranger::TooManyLive => Self::resource_exhausted(message),
         }
     }
 }
@@ -141,7 +141,7 @@ async fn introduce(
     let unsettled = known.inspect_err(|stranger| {
         tracing::warn!(%holder, name = admitted.name, %stranger, "a data plane may not speak of leases");
     })?;
-    let conversation = parts.fleet.begin(holder).ok_or(Stranger::OlderLife(holder.life))?;
+    let conversation = parts.fleet.begin(holder)?;
     tell(outgoing, Message::Known(proto::Known { unsettled })).await?;
     Ok((holder, conversation))
 }

@@ -7,6 +7,9 @@ use portcullis_metering::Holder;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::known::Stranger;
+use crate::stream::MAX_CONNECTED;
+
 #[derive(Debug)]
 struct Live {
     life: u32,
@@ -59,12 +62,17 @@ impl Fleet {
         self.table().live.get(&holder.plane).is_some_and(|live| live.life == holder.life)
     }
 
-    /// A conversation begins; an older one of the same plane ends. `None` if it is of an older life than the present one.
-    pub(crate) fn begin(&self, holder: Holder) -> Option<Conversation> {
+    /// A conversation begins; an older one of the same plane ends.
+    ///
+    /// # Errors
+    /// [`Stranger::OlderLife`], [`Stranger::TooManyLive`].
+    pub(crate) fn begin(&self, holder: Holder) -> Result<Conversation, Stranger> {
         let Holder { plane, life } = holder;
         let mut table = self.table();
-        if table.live.get(&plane).is_some_and(|live| live.life > life) {
-            return None;
+        match table.live.get(&plane) {
+            Some(live) if live.life > life => return Err(Stranger::OlderLife(life)),
+            None if table.live.len() >= MAX_CONNECTED => return Err(Stranger::TooManyLive),
+            _ => {}
         }
         table.conversations += 1;
         let number = table.conversations;
@@ -74,7 +82,7 @@ impl Fleet {
         {
             old.replaced.cancel();
         }
-        Some(Conversation { fleet: self.clone(), plane, number, replaced })
+        Ok(Conversation { fleet: self.clone(), plane, number, replaced })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::books::{Books, Fact};
+use crate::stream::MAX_CONNECTED;
 
 /// How many planes are remembered.
 const MAX_PLANES: usize = 65_536;
@@ -58,6 +59,8 @@ pub(crate) enum Stranger {
     OtherNonce(u32),
     #[error("{MAX_PLANES} planes are remembered, and none of them may be forgotten: wait until some settled")]
     TooMany,
+    #[error("{MAX_CONNECTED} data planes are in conversation")]
+    TooManyLive,
 }
 
 impl Books {

@@ -21,9 +21,10 @@ pub(crate) struct Patience {
     pub(crate) look: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self { grace: Duration::from_secs(60), look: Duration::from_secs(10) }
+impl Patience {
+    /// Looks often enough that a plane is written off at most a sixth of the grace late.
+    pub(crate) fn new(grace: Duration) -> Self {
+        Self { grace, look: (grace / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)) }
     }
 }
 

@@ -16,6 +16,7 @@ mod limits;
 mod liveness;
 mod log;
 mod service;
+mod standing;
 mod wire;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use bank::Bank;
 pub(crate) use liveness::Patience;
 pub(crate) use service::Leases;
+pub(crate) use standing::Standing;
 
 use crate::clock::Clock;
 use crate::publish::Published;

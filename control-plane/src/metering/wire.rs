@@ -183,3 +183,6 @@ pub(super) fn assignment_to_proto(ask: proto::ShareAsk, assignment: &Assignment)
         term_ms: assignment.term_ms,
     }
 }
+
+#[cfg(test)]
+mod tests;
