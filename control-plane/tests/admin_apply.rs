@@ -79,7 +79,11 @@ async fn each_mistake_is_refused_by_the_field_that_it_is_in() {
         ),
         (key("zone: internal, grants: [{bundle: nothing}]"), "spec.grants[0]", "nothing"),
         (key("zone: internal, grants: [{server: nothing, allow: [a]}]"), "spec.grants[0]", "nothing"),
-        (key("zone: internal, budgets: [{calls: 1, period: 1d}]"), "spec.budgets", "not enforced"),
+        (
+            key("zone: internal, budgets: [{calls: 1, amountMicroUsd: 1, period: 1d}]"),
+            "spec.budgets[0]",
+            "exactly one of them",
+        ),
         (key("zone: internal, expiresAt: tomorrow"), "spec.expiresAt", ""),
     ] {
         let problems = plane.refused(&document).await;

@@ -98,7 +98,7 @@ fn call(record: &AuditRecord, unix_ms: u64) -> Option<RecordedCall> {
         approved: record.approval.as_ref().is_some_and(|approval| approval.by.is_some()),
         own_name: own.as_deref().unwrap_or_default().to_owned(),
         tool_error: record.outcome == Outcome::ToolError,
-        ..RecordedCall::default()
+        cost_micro_usd: record.cost_micro_usd.unwrap_or(0),
     })
 }
 

@@ -247,10 +247,10 @@ mod tests {
         let words = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
         let read = assumed(&words(&["upstream_timeout", "overloaded"])).unwrap();
         assert_eq!(read, [Reason::UpstreamTimeout, Reason::Overloaded]);
-        for wrong in ["zone_denied", "arguments_invalid", "rate_limited", "nonsense", ""] {
+        for wrong in ["zone_denied", "arguments_invalid", "policy_denied", "nonsense", ""] {
             let refused = assumed(&words(&["overloaded", wrong])).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{wrong}");
-            assert!(refused.message().contains("concurrency_exceeded, upstream_unavailable"), "{refused}");
+            assert!(refused.message().contains("concurrency_exceeded, budget_exhausted"), "{refused}");
         }
     }
 }

@@ -165,3 +165,6 @@ pub(crate) const fn unit_name(unit: Unit) -> &'static str {
         Unit::MicroUsd => "micro-usd",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,6 @@ impl Books {
         gone.into_iter().take(LOOKED_AT).map(|(_, plane)| plane).find(|plane| !self.accounts.knows(*plane))
     }
 }
+
+#[cfg(test)]
+mod tests;
