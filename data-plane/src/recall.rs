@@ -8,7 +8,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use portcullis_proto::config::v1::RecordedCall;
 
-use crate::ledger::{self, AuditRecord, Filter, ReadError, Records};
+use crate::ledger::{self, AuditRecord, Filter, Outcome, ReadError, Records};
 
 /// A window of time, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,9 @@ fn call(record: &AuditRecord, unix_ms: u64) -> Option<RecordedCall> {
         era: record.era.to_string(),
         reason: record.reason.map(|reason| reason.code().to_owned()).unwrap_or_default(),
         approved: record.approval.as_ref().is_some_and(|approval| approval.by.is_some()),
+        own_name: own.as_deref().unwrap_or_default().to_owned(),
+        tool_error: record.outcome == Outcome::ToolError,
+        cost_micro_usd: record.cost_micro_usd.unwrap_or(0),
     })
 }
 

@@ -182,7 +182,10 @@ async fn after_a_crash_what_records_prove_is_spent_and_no_more_than_a_chunk_is_w
     assert_eq!((line.account, line.epoch, line.spent), (account, Epoch(1), 40), "each of them has a record");
     let totals = metered.known.totals(account);
     assert_eq!((totals.spent, totals.held), (40, 0));
-    assert!(totals.written_off <= granted * 3 / 8 + 1, "{totals:?} of {granted}: a chunk, and what was left of the one before");
+    assert!(
+        totals.written_off <= granted * 3 / 8 + 1,
+        "{totals:?} of {granted}: a chunk, and what was left of the one before"
+    );
     // Without the records it is written off what they would have proved; never less than was spent is taken for used.
     drop(again);
     let again = metered.restart(blind.path(), nothing.path());

@@ -34,11 +34,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 pub use clock::MonoClock;
-pub(crate) use enter::{Asked, Ended, Entered, Held};
+pub use enter::{Asked, Ended, Entered, Held};
 pub use keeper::Keeper;
-pub(crate) use refused::Refused;
+pub use refused::Refused;
 
-pub(crate) use crate::ledger::{SpentFacts, SpentLine};
+use crate::ledger::{SpentFacts, SpentLine};
 
 use book::Book;
 use disk::Directory;
@@ -79,11 +79,11 @@ pub struct MeteringError {
 
 /// What a call cost.
 #[derive(Debug)]
-pub(crate) struct Settlement {
+pub struct Settlement {
     /// In millionths of a US dollar.
-    pub(crate) cost_micro_usd: u64,
+    pub cost_micro_usd: u64,
     /// What its accounts have spent by now; none where no account paid from a lease.
-    pub(crate) spent: Option<Box<SpentFacts>>,
+    pub spent: Option<Box<SpentFacts>>,
 }
 
 /// Metering on this plane. Clones share it.
@@ -276,6 +276,3 @@ fn stranger() -> io::Result<Uuid> {
     let bytes = portcullis_seal::random::<16>().map_err(|error| io::Error::other(error.to_string()))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
-
-#[cfg(test)]
-mod tests;
