@@ -1,6 +1,7 @@
 //! The command line: every command and flag, and nothing of what they do.
 
 pub(crate) mod admin;
+pub(crate) mod usage;
 
 use std::path::PathBuf;
 
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     /// List data planes and manage their tokens.
     #[command(subcommand)]
     Planes(PlanesCommand),
+    /// Tell how budgets stand, and correct what was used of them.
+    Usage(Box<usage::UsageArgs>),
     /// Keep values that resources refer to by name.
     #[command(subcommand)]
     Secret(SecretCommand),

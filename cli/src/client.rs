@@ -119,6 +119,10 @@ impl Client {
         api::planes_client::PlanesClient::new(self.authenticated())
     }
 
+    pub(crate) fn usage(&self) -> api::usage_client::UsageClient<Authenticated> {
+        api::usage_client::UsageClient::new(self.authenticated()).max_decoding_message_size(MAX_REPLY_BYTES)
+    }
+
     pub(crate) fn secrets(&self) -> api::secrets_client::SecretsClient<Authenticated> {
         api::secrets_client::SecretsClient::new(self.authenticated())
     }

@@ -77,6 +77,7 @@ async fn run(command: Command, given: &Given) -> Result<(), Failure> {
         Command::WhoCan(args) => commands::reach::who_can(args).await,
         Command::WhatCan(args) => commands::reach::what_can(args).await,
         Command::Planes(command) => commands::planes::run(command).await,
+        Command::Usage(args) => commands::usage::run(*args).await,
         Command::Secret(command) => commands::secrets::run(command).await,
         Command::Snapshot(command) => commands::snapshot::run(command).await,
         Command::Admin(command) => commands::admin::run(command).await,

@@ -37,6 +37,8 @@ pub struct Config {
     pub probe_interval: Duration,
     /// How often the store is asked whether it still takes changes, for `/readyz`.
     pub store_check_interval: Duration,
+    /// For how long a data plane may be gone before what it holds of budgets is written off, until it is heard of again.
+    pub lease_grace: Duration,
     /// What time it is.
     pub clock: Clock,
 }
@@ -59,6 +61,7 @@ impl Config {
             status_interval: Duration::from_secs(2),
             probe_interval: Duration::from_secs(30),
             store_check_interval: Duration::from_secs(5),
+            lease_grace: Duration::from_secs(60),
             clock: Clock::system(),
         }
     }

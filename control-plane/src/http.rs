@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Authn;
 use crate::approvals::calls::Calls;
+use crate::metering::Metering;
 use crate::publish::Publisher;
 use crate::store::Store;
 
@@ -45,6 +46,7 @@ pub(crate) struct Pages {
     pub(crate) publisher: Publisher,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Metrics,
+    pub(crate) metering: Metering,
     pub(crate) calls: Calls,
     pub(crate) authn: Authn,
     pub(crate) attempts: Attempts,
@@ -105,6 +107,9 @@ fn plain(pages: &Pages, request: &Request<Body>) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match (pages.publisher.current(), pages.store.trouble()) {
+            _ if let Some(why) = pages.metering.bank.poisoned() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("metering answers nothing: {why}\n"))
+            }
             (None, _) => text(StatusCode::SERVICE_UNAVAILABLE, "nothing is published yet\n"),
             (_, Some(why)) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, format!("the store takes no changes: {why}\n"))

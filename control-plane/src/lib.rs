@@ -2,7 +2,7 @@
 //!
 //! Rooms, from the ground up: `store` keeps what is true; `objects` says what it means; `governance` says who may do what; `catalog` and `approvals` keep what
 //! servers offer and what people decided of it; `publish` makes signed snapshots of it all and commits no change that would
-//! not compile; `registry`, and `keys` and `rollout` over it, say what may change; `stream` hands snapshots to data planes; `admin` is the
+//! not compile; `registry`, and `keys` and `rollout` over it, say what may change; `stream` hands snapshots to data planes, and `metering` what they may spend; `admin` is the
 //! API. Nothing below looks up. [`start`] puts them together.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod governance;
 mod grpc;
 mod http;
 pub mod keys;
+mod metering;
 mod metrics;
 pub mod objects;
 pub mod publish;

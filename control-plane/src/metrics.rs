@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::approvals::calls::HELD_CALL;
+use crate::metering::Metering;
 use crate::publish::Publisher;
 use crate::store::{Store, Vault};
 use crate::stream::Planes;
@@ -20,6 +21,7 @@ pub(crate) struct Figures {
     pub(crate) vault: Arc<Vault>,
     pub(crate) publisher: Publisher,
     pub(crate) planes: Planes,
+    pub(crate) metering: Metering,
 }
 
 impl fmt::Debug for Figures {
@@ -75,7 +77,7 @@ impl Collector for Figures {
             let labels = [("credential", credential), ("cause", cause)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        self.metering.encode(&mut encoder)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::governance::AdminTokens;
 use crate::grpc;
 use crate::http::{self, Attempts, Pages};
 use crate::keys::Keys;
+use crate::metering::{Metering, Patience};
 use crate::metrics::{self, Figures};
 use crate::publish::Publisher;
 use crate::registry::Registry;
@@ -120,7 +121,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     let local_port =
         config.local_listener.then(|| bind(loopback, None, grpc::MAX_CONNECTIONS)).transpose()?;
-    let (store, vault) = open(&config).await?;
+    let (store, vault, metering) = open(&config).await?;
     bootstrap::admin_token(&*store, &config.admin_token_file, &config.clock).await?;
 
     // Whatever fails from here on stops what was started before it.
@@ -130,7 +131,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let base_url =
         config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", http_port.local_addr()));
     let calls = Calls::new(Arc::clone(&store), config.clock.clone(), &base_url);
-    let parts = Rooms::build(store, vault, calls, &config, &stop).await;
+    let parts = Rooms::build(store, vault, metering, calls, &config, &stop).await;
     let metrics = Metrics::default();
     metrics::register(
         &metrics,
@@ -139,6 +140,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             vault: Arc::clone(&parts.admin.vault),
             publisher: parts.admin.publisher.clone(),
             planes: parts.admin.planes.clone(),
+            metering: parts.admin.metering.clone(),
         },
     );
     let store = Arc::clone(&parts.admin.store);
@@ -147,11 +149,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         publisher: parts.admin.publisher.clone(),
         store: Arc::clone(&store),
         metrics,
+        metering: parts.admin.metering.clone(),
         calls: parts.admin.calls.clone(),
         authn: Authn::new(Arc::clone(&store), config.clock.clone(), refusals),
         attempts: Attempts::new(config.clock.clone()),
     };
-    let (health, routes) = routes(&parts).await?;
+    let (health, routes) = routes(&parts, &stop).await?;
     let (fail, failed) = mpsc::channel(1);
     let running = Running {
         grpc_addr: grpc_port.local_addr(),
@@ -171,6 +174,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     undo.disarm();
 
     let tasks = &running.tasks;
+    let patience = Patience::new(config.lease_grace);
+    parts.admin.metering.start(tasks, parts.admin.publisher.subscribe(), patience, &stop);
     tasks.spawn(parts.distribution.supervise(stop.clone()));
     tasks.spawn(sealing_keys(parts.admin.vault, config.clock, stop.clone()));
     tasks.spawn(check_store(store, config.store_check_interval, stop.clone()));
@@ -218,16 +223,19 @@ fn bind(addr: SocketAddr, tls: Option<&TlsFiles>, connections: usize) -> Result<
     Ok(Listener::bind(addr, tls.cloned())?.with_bounds(bounds))
 }
 
-async fn open(config: &Config) -> Result<(Arc<dyn Store>, Arc<Vault>), StartError> {
-    let (dir, new_vault, now) = (config.data_dir.clone(), config.new_vault, config.clock.now_unix_ms());
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Arc<Vault>, Metering), StartError> {
+    let (dir, new_vault, clock) = (config.data_dir.clone(), config.new_vault, config.clock.clone());
+    let now = clock.now_unix_ms();
     let opened = tokio::task::spawn_blocking(move || {
         bootstrap::private_dir(&dir)?;
         let store = JournalStore::open(&dir)?;
         let vault = Vault::open_beside(&dir.join("vault"), store.opened().version, new_vault, now)?;
-        Ok::<_, StartError>((store, vault))
+        let metering = Metering::open(&dir.join("metering"), clock)?;
+        Ok::<_, StartError>((store, vault, metering))
     });
-    let (store, vault) = opened.await.map_err(|error| StartError::Internal(error.to_string()))??;
-    Ok((Arc::new(store), Arc::new(vault)))
+    let (store, vault, metering) =
+        opened.await.map_err(|error| StartError::Internal(error.to_string()))??;
+    Ok((Arc::new(store), Arc::new(vault), metering))
 }
 
 /// The rooms that serve.
@@ -240,6 +248,7 @@ impl Rooms {
     async fn build(
         store: Arc<dyn Store>,
         vault: Arc<Vault>,
+        metering: Metering,
         calls: Calls,
         config: &Config,
         stop: &CancellationToken,
@@ -278,6 +287,7 @@ impl Rooms {
             publisher,
             registry,
             planes,
+            metering,
             clock,
             shutdown: stop.clone(),
         };
@@ -285,13 +295,16 @@ impl Rooms {
     }
 }
 
-async fn routes(rooms: &Rooms) -> Result<(HealthReporter, Routes), StartError> {
+async fn routes(rooms: &Rooms, stop: &CancellationToken) -> Result<(HealthReporter, Routes), StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    for service in
-        admin::SERVICES.iter().chain([&portcullis_proto::config::v1::distribution_server::SERVICE_NAME])
-    {
+    let of_planes = [
+        portcullis_proto::config::v1::distribution_server::SERVICE_NAME,
+        portcullis_proto::lease::v1::leases_server::SERVICE_NAME,
+    ];
+    for service in admin::SERVICES.iter().chain(&of_planes) {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
+    let leases = rooms.admin.metering.service(rooms.distribution.door(), stop.clone());
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(portcullis_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -299,7 +312,8 @@ async fn routes(rooms: &Rooms) -> Result<(HealthReporter, Routes), StartError> {
         .map_err(|error| StartError::Internal(error.to_string()))?;
     let routes = Routes::new(health_service)
         .add_service(reflection)
-        .add_service(rooms.distribution.clone().into_server());
+        .add_service(rooms.distribution.clone().into_server())
+        .add_service(leases.into_server());
     Ok((health, admin::add_to(routes, rooms.admin.clone())))
 }
 

@@ -153,6 +153,18 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
         (&json!("deny"), &json!("approval_required"), &json!(RULE))
     );
 
+    // Exactly this call, however it is written, waits already; another is not known.
+    let same = json!({"to": "anna", "amount": 10});
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!(
+        (&told["approval"]["id"], &told["approval"]["state"]),
+        (&json!(id), &json!("pending")),
+        "{told}"
+    );
+    let other = json!({"to": "anna", "amount": 11});
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&other), &[]).await;
+    assert_eq!((&told["reason"], &told["approval"]), (&json!("approval_required"), &Value::Null));
+
     // Asked again, in another order, on another plane, in another era, it is the same.
     let legacy = world.second.legacy("/mcp", &secret(&world.keys, "bot")).open().await;
     assert_eq!(held(&sibling.call("crm_refund", json!({"to": "anna", "amount": 10})).await), id);
@@ -173,6 +185,12 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
 
     // Approved, it goes through once: other arguments and other callers do not.
     assert_eq!(world.decide(&id, true).await.unwrap().state, "approved");
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!(
+        (&told["decision"], &told["approval"]["state"]),
+        (&json!("permit"), &json!("approved")),
+        "{told}"
+    );
     let others = [
         bot.call("crm_refund", json!({"amount": 11, "to": "anna"})).await,
         world.caller("other").call("crm_refund", json!({"amount": 10, "to": "anna"})).await,
@@ -192,6 +210,8 @@ async fn a_call_is_held_back_until_a_person_approved_it_and_then_goes_through_on
     assert!(world.decide(&id, false).await.unwrap_err().message().contains("went through already"));
 
     // Again, it is another call.
+    let told = world.admin().explain_call("bot", "crm_refund", "/mcp", Some(&same), &[]).await;
+    assert_eq!((&told["reason"], &told["approval"]), (&json!("approval_required"), &Value::Null));
     let again = held(&bot.call("crm_refund", json!({"amount": 10, "to": "anna"})).await);
     assert_ne!(again, id);
     assert_eq!(world.crm.calls(), calls + 1);
@@ -585,6 +605,17 @@ async fn the_page_shows_what_is_asked_and_decides_with_a_token_alone() {
 }
 
 impl World {
+    /// Another administrator.
+    async fn second_admin(&self) -> Admin {
+        let request = api::CreateAdminTokenRequest {
+            name: "second".to_owned(),
+            roles: vec!["admin".to_owned()],
+            ..api::CreateAdminTokenRequest::default()
+        };
+        let token = self.admin().access().create_admin_token(request).await.unwrap().into_inner().token;
+        Admin::new(&self.portcullis.control.url, &token, None)
+    }
+
     /// The token of somebody who reads payloads and decides nothing.
     async fn reader(&self) -> String {
         let role = r#"
@@ -601,6 +632,85 @@ spec: { rules: [ { rights: ["payloads:read", "approvals:read"] } ] }
         };
         self.admin().access().create_admin_token(request).await.unwrap().into_inner().token
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_a_sandbox_is_approved_for_the_sandbox_alone() {
+    let world = World::start(Upstream::modern(&["lookup", "refund"]).await).await;
+    let twin = Upstream::modern(&["lookup", "refund"]).await;
+    let sandbox = format!("  sandbox: {{ transport: {{ streamableHttp: {{ url: \"{}\" }} }} }}\n", twin.url);
+    let tools = "  tools: { overrides";
+    let documents = documents(&world.crm.url).replacen(tools, &format!("{sandbox}{tools}"), 1);
+    let lab = |sandbox: bool| {
+        format!(
+            "---\napiVersion: portcullis/v1\nkind: VirtualKey\nmetadata: {{ name: lab }}\n\
+             spec: {{ principal: {{ kind: agent, subject: lab }}, sandbox: {sandbox}, \
+             grants: [ {{ server: crm, allow: [\"*\"] }} ] }}\n"
+        )
+    };
+    let applied = world.portcullis.apply(&format!("{documents}{}", lab(true))).await;
+    let caller = world.portcullis.plane.modern("/mcp", &secret(&applied, "lab"));
+    let arguments = json!({"amount": 10});
+    let id = held(&caller.call("crm_refund", arguments.clone()).await);
+    let told = world.admin().explain_call("lab", "crm_refund", "/mcp", Some(&arguments), &[]).await;
+    assert_eq!(told["approval"]["id"], json!(id), "{told}");
+    world.decide(&id, true).await.unwrap();
+    assert!(caller.call("crm_refund", arguments.clone()).await.succeeded());
+    assert_eq!((twin.calls(), world.crm.calls()), (1, 0));
+
+    // What was approved for the sandbox does not go to the server itself.
+    let id = held(&caller.call("crm_refund", arguments.clone()).await);
+    world.decide(&id, true).await.unwrap();
+    world.portcullis.apply(&lab(false)).await;
+    assert_ne!(held(&caller.call("crm_refund", arguments).await), id);
+    assert_eq!(world.crm.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tier_holds_back_the_calls_of_its_servers_but_of_tools_that_say_otherwise() {
+    let world = World::start(Upstream::modern(&["lookup", "refund", "list"]).await).await;
+    let bronze = |word: &str| {
+        format!(
+            "apiVersion: portcullis/v1\nkind: TierDefaults\nmetadata: {{ name: bronze }}\n\
+             spec: {{ tools: {{ approval: {word} }} }}\n"
+        )
+    };
+    let rule = r#"
+apiVersion: portcullis/v1
+kind: ApprovalRule
+metadata: { name: openings }
+spec: { match: { changes: [approval-mode] }, approvers: [ { role: admin } ] }
+---
+"#;
+    let bot = world.caller("bot");
+    assert!(bot.call("crm_lookup", json!({})).await.succeeded());
+    world.portcullis.apply(&format!("{rule}{}", bronze("per-call"))).await;
+    let tier = "TierDefaults/bronze spec.tools.approval";
+    for (tool, expected) in [("lookup", tier), ("refund", RULE)] {
+        let name = format!("crm_{tool}");
+        let answer = bot.call(&name, json!({})).await;
+        let id = held(&answer);
+        let record = world.portcullis.plane.record(answer.request_id()).await;
+        assert_eq!(record.rule.as_deref(), Some(expected), "{tool}");
+        let told = world.admin().explain("bot", &name, "/mcp").await;
+        assert_eq!((&told["rule"], told["resource"]["version"].is_u64()), (&json!(expected), true), "{told}");
+        world.decide(&id, true).await.unwrap();
+        assert!(bot.call(&name, json!({})).await.succeeded(), "approved, it goes through: {tool}");
+        held(&bot.call(&name, json!({})).await);
+    }
+
+    // One tool says otherwise: an opening like that of the tier itself, and none of them is in force unasked.
+    let lifted = "{ name: refund, approval: per-call }, { name: lookup, approval: none }";
+    let lifted = documents(&world.crm.url).replace("{ name: refund, approval: per-call }", lifted);
+    assert!(world.admin().apply(&bronze("none")).await.proposal.is_some());
+    let proposal = world.admin().apply(&lifted).await.proposal.unwrap().id;
+    held(&bot.call("crm_lookup", json!({"again": 1})).await);
+    let second = world.second_admin().await;
+    let request = api::DecideRequest { ids: vec![proposal], approve: true, ..api::DecideRequest::default() };
+    second.decide(request).await;
+    world.settle().await;
+    assert!(bot.call("crm_lookup", json!({"again": 2})).await.succeeded());
+    held(&bot.call("crm_list", json!({})).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -625,13 +735,7 @@ spec: { match: { changes: [approval-mode] }, approvers: [ { role: approver } ] }
     assert_eq!(one.approved_by, ["admin"]);
     assert!(world.decide(&id, true).await.unwrap_err().message().contains("has approved this already"));
     assert_eq!(held(&bot.call("crm_refund", json!({})).await), id);
-    let request = api::CreateAdminTokenRequest {
-        name: "second".to_owned(),
-        roles: vec!["admin".to_owned()],
-        ..api::CreateAdminTokenRequest::default()
-    };
-    let second = world.admin().access().create_admin_token(request).await.unwrap().into_inner().token;
-    let second = Admin::new(&world.portcullis.control.url, &second, None);
+    let second = world.second_admin().await;
     let request =
         api::DecideRequest { ids: vec![id.clone()], approve: true, ..api::DecideRequest::default() };
     assert_eq!(second.decide(request).await[0].decided_by, "admin, second");

@@ -12,7 +12,7 @@ use portcullis_tests::admin::secret;
 use portcullis_tests::patience::eventually;
 use portcullis_tests::planes::{ControlOptions, DataPlane, PlaneOptions};
 use portcullis_tests::{Caller, Portcullis, Upstream};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const KEYS: usize = 12;
 
@@ -119,6 +119,16 @@ async fn a_server_is_opened_stage_by_stage_as_far_as_it_does_well() {
     assert!(rate.measured.contains("6 tool_error") && rate.required.contains("10%"), "{rate:?}");
     let answer = promoted(&portcullis, &sandboxed).await;
     assert_eq!((answer.from.as_str(), answer.to.as_str()), ("sandbox", "limited"));
+    let stage = |explained: &Value| {
+        let steps = explained["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["step"] == "stage").unwrap();
+        (step["resource"]["version"].as_u64().unwrap(), step["stateVersion"].as_u64().unwrap())
+    };
+    let (document, before) = stage(&explained);
+    let explained = portcullis.admin.explain("canary", "crm_read", "/mcp").await;
+    let promotion = portcullis.admin.snapshot().await.version;
+    assert!(before < promotion, "{before} {promotion}");
+    assert_eq!(stage(&explained), (document, promotion), "the document is as it was: {explained}");
 
     // A share of principals, the same on another plane and after a restart, beside the one that is named.
     let (_, token) = portcullis.control.admin.plane_token().await;

@@ -79,9 +79,10 @@ fn check(endpoint: &str, arguments: &str) -> Result<(), Failure> {
 fn explanation(value: &Value) -> String {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let steps = value.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
-    // An approval is later than the server that it is of.
+    // An approval, or a stage, changes without the document of the server that it is of.
     let version = |step: &Value| {
-        let found = step.get("approvalVersion").or_else(|| step.pointer("/resource/version"));
+        let own = step.get("approvalVersion").or_else(|| step.get("stateVersion"));
+        let found = own.or_else(|| step.pointer("/resource/version"));
         found.and_then(Value::as_u64).map_or_else(|| "-".to_owned(), |version| version.to_string())
     };
     let rows = steps.iter().map(|step| {
@@ -94,6 +95,9 @@ fn explanation(value: &Value) -> String {
         if !found.is_empty() {
             out.push_str(&format!(", {label} {found}"));
         }
+    }
+    if let Some(approval) = value.get("approval") {
+        out.push_str(&format!(", approval {} is {}", text(approval, "id"), text(approval, "state")));
     }
     if let Some(version) = value.get("snapshotVersion") {
         out.push_str(&format!(", snapshot {version}"));

@@ -13,3 +13,4 @@ pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod snapshot;
 pub(crate) mod sources;
+pub(crate) mod usage;

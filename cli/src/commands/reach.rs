@@ -55,8 +55,9 @@ fn who_table(value: &Value) -> String {
     });
     let mut out = table(&["KEY", "PRINCIPAL", "TEAM", "ZONE", "VIA", "OUTCOME", "RULE"], rows);
     let count = value.get("items").and_then(Value::as_array).map_or(0, Vec::len);
+    let held = if value.get("approval").is_some() { ", a person approves each call" } else { "" };
     out.push_str(&format!(
-        "\n\n{} {}/{} in zone {}, {}: {count} keys reach it, {} have no grant for it, snapshot {}",
+        "\n\n{} {}/{} in zone {}, {}{held}: {count} keys reach it, {} have no grant for it, snapshot {}",
         text(value, "kind"),
         text(value, "server"),
         text(value, "name"),
@@ -83,12 +84,14 @@ fn what_table(value: &Value) -> String {
             text(item, "server"),
             text(item, "name"),
             text(item, "zone"),
+            text(item, "approval"),
             outcome(item),
             text(item, "rule"),
             if names.is_empty() { "-".to_owned() } else { names.join(", ") },
         ]
     });
-    let mut out = table(&["KIND", "SERVER", "NAME", "ZONE", "OUTCOME", "RULE", "ENDPOINTS"], rows);
+    let mut out =
+        table(&["KIND", "SERVER", "NAME", "ZONE", "APPROVAL", "OUTCOME", "RULE", "ENDPOINTS"], rows);
     let count = value.get("items").and_then(Value::as_array).map_or(0, Vec::len);
     out.push_str(&format!(
         "\n\n{} reaches {count}, snapshot {}",

@@ -17,6 +17,8 @@ mod resources;
 mod secrets;
 mod servers;
 pub(crate) mod status;
+mod tally;
+mod usage;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use proto::reach_server::ReachServer;
 use proto::resources_server::ResourcesServer;
 use proto::secrets_server::SecretsServer;
 use proto::servers_server::ServersServer;
+use proto::usage_server::UsageServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -37,6 +40,7 @@ use crate::approvals::Approvals;
 use crate::approvals::calls::Calls;
 use crate::clock::Clock;
 use crate::governance::AdminTokens;
+use crate::metering::Metering;
 use crate::publish::Publisher;
 use crate::registry::Registry;
 use crate::rollout::Rollout;
@@ -79,6 +83,8 @@ pub struct Parts {
     pub tokens: PlaneTokens,
     /// With what administrators do.
     pub admin_tokens: AdminTokens,
+    /// Budgets.
+    pub(crate) metering: Metering,
     /// What time it is.
     pub clock: Clock,
     /// Ends watches.
@@ -102,6 +108,7 @@ pub const SERVICES: &[&str] = &[
     proto::secrets_server::SERVICE_NAME,
     proto::access_server::SERVICE_NAME,
     proto::servers_server::SERVICE_NAME,
+    proto::usage_server::SERVICE_NAME,
 ];
 
 /// All services of `portcullis.admin.v1`, behind the administrator's token and the table of rights.
@@ -124,9 +131,13 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .max_decoding_message_size(MAX_DOCUMENTS_BYTES)
         .max_encoding_message_size(MAX_ANSWER_BYTES);
     let keys = KeysServer::new(keys::KeysService(parts.keys)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let approvals =
-        ApprovalsService::new(parts.approvals, parts.calls, parts.registry.clone(), parts.publisher.clone())
-            .into_server();
+    let approvals = ApprovalsService::new(
+        parts.approvals,
+        parts.calls.clone(),
+        parts.registry.clone(),
+        parts.publisher.clone(),
+    )
+    .into_server();
     let approvals =
         approvals.max_decoding_message_size(MAX_DOCUMENTS_BYTES).max_encoding_message_size(MAX_ANSWER_BYTES);
     let policy = policy::PolicyService::new(
@@ -134,8 +145,19 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         Arc::clone(&parts.store),
         parts.clock.clone(),
         parts.planes.clone(),
+        parts.calls,
     );
     let policy = PolicyServer::new(policy).max_decoding_message_size(MAX_ARGUMENTS_BYTES);
+    let usage = usage::UsageService::new(
+        parts.metering,
+        parts.publisher.clone(),
+        Arc::clone(&parts.store),
+        parts.planes.clone(),
+        parts.clock.clone(),
+    );
+    let usage = UsageServer::new(usage)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_ANSWER_BYTES);
     let servers = Rollout::new(parts.publisher, Arc::clone(parts.planes.board()), parts.clock.clone());
     let servers = ServersServer::new(servers::ServersService(servers));
     let servers = servers.max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -152,6 +174,7 @@ pub fn add_to(routes: Routes, parts: Parts) -> Routes {
         .add_service(InterceptedService::new(Guarded(reach), authn.clone()))
         .add_service(InterceptedService::new(Guarded(planes), authn.clone()))
         .add_service(InterceptedService::new(Guarded(servers), authn.clone()))
+        .add_service(InterceptedService::new(Guarded(usage), authn.clone()))
         .add_service(InterceptedService::new(Guarded(secrets), authn.clone()))
         .add_service(InterceptedService::new(Guarded(access), authn))
 }

@@ -3,16 +3,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portcullis_policy::explain::{Question, explain};
+use portcullis_policy::explain::{Explanation, Question, explain};
+use portcullis_policy::resource::Right;
 use portcullis_policy::view::EndpointRef;
-use portcullis_policy::{Circumstances, ClientHint, DefinitionKind, Era, Reason, live};
+use portcullis_policy::{Circumstances, ClientHint, DefinitionKind, Era, Reason, Snapshot, live};
 use portcullis_proto::admin::v1 as proto;
 use portcullis_proto::admin::v1::policy_server::Policy;
 use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
-use super::authn::author;
+use super::authn::{author, identity};
 use super::explained::with_versions;
+use crate::approvals::calls::{Calls, HeldCall};
 use crate::clock::Clock;
 use crate::publish::Publisher;
 use crate::registry::RegistryError;
@@ -28,6 +30,7 @@ pub(super) struct PolicyService {
     store: Arc<dyn Store>,
     clock: Clock,
     planes: Planes,
+    calls: Calls,
 }
 
 impl std::fmt::Debug for PolicyService {
@@ -44,8 +47,26 @@ impl PolicyService {
         store: Arc<dyn Store>,
         clock: Clock,
         planes: Planes,
+        calls: Calls,
     ) -> Self {
-        Self { publisher, store, clock, planes }
+        Self { publisher, store, clock, planes, calls }
+    }
+
+    /// What became of exactly this call, where it is explained as one that a person has to approve.
+    fn known(
+        &self,
+        snapshot: &Snapshot,
+        question: &Question<'_>,
+        explained: &Explanation,
+    ) -> Option<HeldCall> {
+        let arguments = question.circumstances.arguments?;
+        if explained.reason != Some(Reason::ApprovalRequired) {
+            return None;
+        }
+        let principal = snapshot.key_by_name(question.key)?;
+        let server = snapshot.server(explained.server.as_ref()?.as_str())?;
+        let tool = snapshot.definition(&server.uid(), question.kind, explained.tool.as_ref()?)?;
+        self.calls.known(principal, tool, arguments)
     }
 }
 
@@ -55,7 +76,7 @@ impl Policy for PolicyService {
         &self,
         request: Request<proto::ExplainRequest>,
     ) -> Result<Response<proto::ExplainResponse>, Status> {
-        author(&request)?;
+        let by = identity(&request)?;
         let request = request.into_inner();
         let assume = assumed(&request.assume)?;
         let plane = match request.plane.as_str() {
@@ -71,6 +92,7 @@ impl Policy for PolicyService {
             kind: DefinitionKind::Tool,
             name: &request.tool,
             assume: &assume,
+            asked: None,
             circumstances: Circumstances {
                 arguments: arguments(&request.arguments_json)?,
                 network: network(&request.network)?,
@@ -82,8 +104,14 @@ impl Policy for PolicyService {
         };
         let published =
             self.publisher.current().ok_or_else(|| Status::unavailable("nothing is published yet"))?;
-        let explanation = explain(&published.snapshot, &question);
-        let explained = with_versions(&self.store.state(), &explanation)
+        let mut explanation = explain(&published.snapshot, &question);
+        let call = self.known(&published.snapshot, &question, &explanation);
+        if let Some(call) = &call {
+            explanation = explain(&published.snapshot, &Question { asked: call.asked(), ..question });
+        }
+        // What waits is for those to see who may look at approvals.
+        let call = call.filter(|_| by.rights.has(Right::ApprovalsRead));
+        let explained = with_versions(&self.store.state(), &explanation, call.as_ref())
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(proto::ExplainResponse { json: explained.to_string() }))
     }

@@ -51,6 +51,10 @@ pub(super) const TABLE: &[(&str, &[Right])] = &[
     // To stop one, or to open it again: the room judges which, by what the server is.
     ("Servers/MoveServer", &[Right::ResourcesWrite, Right::ApprovalsDecide]),
     ("Servers/PromoteServer", &[Right::ApprovalsDecide]),
+    ("Usage/ListUsage", &[Right::UsageRead]),
+    ("Usage/CountUsage", &[Right::UsageRead]),
+    ("Usage/ResetUsage", &[Right::UsageWrite]),
+    ("Usage/AdjustUsage", &[Right::UsageWrite]),
     ("Secrets/SetSecret", &[Right::SecretsWrite]),
     ("Secrets/ListSecrets", &[Right::SecretsRead]),
     ("Secrets/DeleteSecret", &[Right::SecretsWrite]),

@@ -35,7 +35,8 @@ pub fn entries(state: &State) -> Vec<Entry> {
         for object in state.list_prefix(DEFINITION, &prefix) {
             let Ok(stored) = StoredDefinition::deserialize(&object.body) else { continue };
             let standing = stored.standing(&rules);
-            let of_one = overrides.get(stored.name.as_str()).filter(|_| stored.kind == DefinitionKind::Tool);
+            let is_tool = stored.kind == DefinitionKind::Tool;
+            let of_one = overrides.get(stored.name.as_str()).copied().filter(|_| is_tool);
             let Some(state) = definition_state(standing, stored.approved) else { continue };
             let entry = Box::new(DefinitionEntry {
                 server: stored.server,
@@ -43,7 +44,7 @@ pub fn entries(state: &State) -> Vec<Entry> {
                 alias: of_one.and_then(|of_one| of_one.alias.clone()),
                 data_classes: of_one.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
                 zone: of_one.and_then(|of_one| of_one.zone.clone()),
-                approval: of_one.map(|of_one| of_one.approval).unwrap_or_default(),
+                approval: rules.held_by(of_one).filter(|_| is_tool),
                 state,
             });
             match stored.kind {

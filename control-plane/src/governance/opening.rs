@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_policy::check::built_in_zone;
 use portcullis_policy::resource::{
     AccessPolicySpec, AuditMode, ChangeClass, ChangedTools, Effective, Kind, McpServerSpec, Name, Network,
-    NewTools, PolicyMode, Resource, RolloutPolicySpec, Spec, TrustZoneSpec,
+    NewTools, PolicyMode, Resource, RolloutPolicySpec, Spec, ToolRules, TrustZoneSpec,
 };
 use portcullis_policy::snapshot::default_zone_name;
 use serde_json::Value;
@@ -232,11 +232,19 @@ fn server(before: &McpServerSpec, after: &McpServerSpec, [old, new]: [Effective;
         (new, changed)
     };
     let ((new_before, changed_before), (new_after, changed_after)) = (needs(&old), needs(&new));
-    let freed = before.tools.held().any(|tool| !after.tools.held().any(|held| held == tool));
+    let freed = frees(&old.rules(before), &new.rules(after));
     if (new_before && !new_after) || changed_after < changed_before || freed {
         classes.push(ChangeClass::ApprovalMode);
     }
     classes
+}
+
+/// Whether calls of some tool needed a person each and need none any more.
+fn frees(before: &ToolRules, after: &ToolRules) -> bool {
+    // Tools that neither names are there, or may be there any time.
+    let unnamed = before.approval.is_some() && after.approval.is_none();
+    let mut named = before.overrides.iter().chain(&after.overrides).map(|of_one| of_one.name.as_str());
+    unnamed || named.any(|tool| before.holds(tool) && !after.holds(tool))
 }
 
 fn opens(before: &TrustZoneSpec, after: &TrustZoneSpec) -> bool {

@@ -203,10 +203,13 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
             DefinitionState::Approved { pin: approved.pin, definition: Arc::from(definition) }
         }
     };
-    let special = match stored.kind {
+    let (special, approval) = match stored.kind {
         DefinitionKind::Identity => return Ok(None),
-        DefinitionKind::Prompt => None,
-        DefinitionKind::Tool => rules.overrides.iter().find(|of_one| of_one.name == stored.name),
+        DefinitionKind::Prompt => (None, None),
+        DefinitionKind::Tool => {
+            let special = rules.overrides.iter().find(|of_one| of_one.name == stored.name);
+            (special, rules.held_by(special))
+        }
     };
     let entry = Box::new(DefinitionEntry {
         server: stored.server,
@@ -214,7 +217,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
         alias: special.and_then(|of_one| of_one.alias.clone()),
         data_classes: special.map(|of_one| of_one.data_classes.clone()).unwrap_or_default(),
         zone: special.and_then(|of_one| of_one.zone.clone()),
-        approval: special.map(|of_one| of_one.approval).unwrap_or_default(),
+        approval,
         state,
     });
     Ok(Some(match stored.kind {

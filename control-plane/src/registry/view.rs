@@ -189,7 +189,11 @@ fn effective_json(effective: &Effective) -> Value {
         json!({ "value": sourced.value, "from": sourced.from.to_string() })
     }
     json!({
-        "tools": { "newTools": said(&effective.new_tools), "changedTools": said(&effective.changed_tools) },
+        "tools": {
+            "newTools": said(&effective.new_tools),
+            "changedTools": said(&effective.changed_tools),
+            "approval": said(&effective.approval),
+        },
         "limits": {
             "timeout": said(&effective.timeout),
             "maxRequestBytes": said(&effective.max_request_bytes),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Makes the names in a directory durable: files that were created, renamed or removed in it.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -14,7 +14,7 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 const ROOM: usize = 64 << 10;
 
 /// Whether something can be written in a directory and brought to the disk: a file is made and removed again.
-pub(super) fn check_room(dir: &Path) -> io::Result<()> {
+pub(crate) fn check_room(dir: &Path) -> io::Result<()> {
     let path = dir.join("room.check");
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -27,7 +27,7 @@ pub(super) fn check_room(dir: &Path) -> io::Result<()> {
 }
 
 /// Makes the name of this file durable.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => sync_dir(Path::new(".")),
@@ -35,7 +35,7 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory, and those above it, for its owner alone; one that is there stays as it is.
-pub(super) fn create_private_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }

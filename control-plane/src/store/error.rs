@@ -61,11 +61,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 
-    pub(super) fn damaged(path: &Path, offset: u64, version: Option<u64>, detail: impl Into<String>) -> Self {
+    pub(crate) fn damaged(path: &Path, offset: u64, version: Option<u64>, detail: impl Into<String>) -> Self {
         Self::Damaged { file: path.to_owned(), offset, version, detail: detail.into() }
     }
 }

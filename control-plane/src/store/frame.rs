@@ -19,15 +19,15 @@ const SECTOR_BYTES: usize = 512;
 const LENGTH_BYTES: usize = 4;
 
 /// What ties a record to the one before it.
-pub(super) type Link = u32;
+pub(crate) type Link = u32;
 
 /// Where a chain of records has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tip {
+pub(crate) struct Tip {
     /// The version of the last record.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// Its link.
-    pub(super) link: Link,
+    pub(crate) link: Link,
 }
 
 /// A header whose checksum is right.

@@ -17,27 +17,27 @@ use super::frame::{self, FrameHeader, HEADER_BYTES, Tip};
 use super::segment::{End, Found, JournalId, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 
 /// A file is followed by a new one when it is this large.
-pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// The version that the segment's first record makes; the segment's name.
-    pub(super) segment: u64,
+    pub(crate) segment: u64,
     /// Where its frame begins in that file, in bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// A record on the way through the journal.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stored<'a> {
-    pub(super) tip: Tip,
-    pub(super) position: Position,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Stored<'a> {
+    pub(crate) tip: Tip,
+    pub(crate) position: Position,
+    pub(crate) payload: &'a [u8],
 }
 
 /// What is done with each record of a journal.
-pub(super) type Visit<'a> = dyn FnMut(Stored<'_>) -> Result<(), StoreError> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(Stored<'_>) -> Result<(), StoreError> + 'a;
 
 /// A tail that a crash left unfinished, and that was cut when the journal was opened. No change in it had been
 /// acknowledged.
@@ -74,7 +74,7 @@ impl Medium for File {
 }
 
 /// The journal, open for appending.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     dir: PathBuf,
     id: JournalId,
     tip: Tip,
@@ -89,7 +89,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the journal in this directory, reads it from end to end and shows each record; makes one when there is none.
     /// An unfinished tail is cut.
-    pub(super) fn open(
+    pub(crate) fn open(
         dir: &Path,
         segment_limit: u64,
         visit: &mut Visit<'_>,
@@ -177,13 +177,13 @@ impl Journal {
         self.closed.is_some()
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Appends the next record: when this returns, it is on disk. When it fails, the record is in no future of this
     /// journal, as far as the disk obeys; the error says why in words for a person.
-    pub(super) fn append(&mut self, payload: &[u8]) -> Result<(Tip, Position), String> {
+    pub(crate) fn append(&mut self, payload: &[u8]) -> Result<(Tip, Position), String> {
         if let Some(why) = &self.closed {
             return Err(format!(
                 "the journal takes no changes until the control plane is started again: {why}"
@@ -230,7 +230,7 @@ impl Journal {
 }
 
 /// Goes through all records of a journal that was opened before.
-pub(super) fn read_all(dir: &Path, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+pub(crate) fn read_all(dir: &Path, visit: &mut Visit<'_>) -> Result<(), StoreError> {
     for (first, path) in list(dir)? {
         if let Some(mut segment) = Segment::open(&path)? {
             scan(&mut segment, first, visit)?;
@@ -308,7 +308,7 @@ fn check_place(
     Ok(())
 }
 
-pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.journal"))
 }
 

@@ -11,12 +11,12 @@ use super::error::StoreError;
 
 /// The lock on a directory, held until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DirLock {
+pub(crate) struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    pub(super) fn acquire(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn acquire(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("lock");
         let io = |source| StoreError::io(&path, source);
         let mut file = OpenOptions::new()

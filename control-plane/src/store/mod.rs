@@ -6,13 +6,13 @@
 //!
 //! This room knows nothing of resources, keys or planes: an object is a kind, a name, a uid and a JSON body.
 
-mod disk;
+pub(crate) mod disk;
 mod error;
 mod frame;
 mod history;
 mod index;
-mod journal;
-mod lock;
+pub(crate) mod journal;
+pub(crate) mod lock;
 mod ordered;
 mod plan;
 mod port;

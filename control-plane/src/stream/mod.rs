@@ -7,6 +7,7 @@
 mod assign;
 mod chunks;
 mod connection;
+mod door;
 mod handed;
 mod outbox;
 mod own;
@@ -30,9 +31,9 @@ use crate::approvals::calls::Calls;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::publish::Published;
-use crate::refusals::RefusedToken;
 use crate::store::{Store, Vault};
 
+pub(crate) use door::{AdmittedPlane, PlaneDoor};
 pub use planes::{MAX_CONNECTED, PlaneInfo, Planes};
 pub use records::{RecordStream, RecordsError};
 pub use tokens::{
@@ -125,6 +126,11 @@ impl Distribution {
         DistributionServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// The same door for other services: who is admitted here is admitted there.
+    pub(crate) fn door(&self) -> PlaneDoor {
+        PlaneDoor { store: self.0.store.clone(), planes: self.0.planes.clone() }
+    }
+
     /// Follows the store until the token is cancelled, then ends all streams: servers that come and go find a prober,
     /// revoked tokens lose their streams. Without it, assignments change only when planes come and go.
     pub async fn supervise(self, stop: CancellationToken) {
@@ -152,15 +158,7 @@ impl distribution_server::Distribution for Distribution {
         &self,
         request: Request<Streaming<proto::AttachRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let planes = &self.0.planes;
-        let admission = presented(&request)
-            .ok_or(RefusedToken::Missing)
-            .and_then(|text| tokens::authenticate(&self.0.store.state(), planes.own(), text))
-            .map_err(|cause| {
-                planes.refusals().plane(cause, request.extensions().get());
-                // The same words for all: only this side learns more.
-                Status::unauthenticated("a valid plane token is required")
-            })?;
+        let admission = self.door().admission(&request)?;
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let (ended, end) = watch::channel(None);
         let parts = Arc::clone(&self.0);

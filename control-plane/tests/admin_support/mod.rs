@@ -49,6 +49,17 @@ impl ControlPlane {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), START).await
     }
 
+    /// One that was started with settings of its own.
+    pub fn of(
+        running: Running,
+        dir: Arc<tempfile::TempDir>,
+        channel: Channel,
+        now: Arc<AtomicU64>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { running: Some(running), dir, channel, now, shutdown }
+    }
+
     pub async fn start_in(dir: Arc<tempfile::TempDir>, now: u64) -> Self {
         let shutdown = CancellationToken::new();
         let now = Arc::new(AtomicU64::new(now));

@@ -13,7 +13,7 @@ mod event;
 mod size;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -168,6 +168,30 @@ impl Accounts {
             }
         }
         Ok(())
+    }
+
+    /// The terms of an account, and the override that stands in it, over or not.
+    #[must_use]
+    pub fn terms(&self, account: AccountId) -> Option<(Terms, Option<Override>)> {
+        self.accounts.get(&account).map(|account| (account.terms, account.by_override))
+    }
+
+    /// Every holder in whose hands anything is, in any account and period, but for what was written off.
+    #[must_use]
+    pub fn holders(&self) -> BTreeSet<Holder> {
+        let lines = self.accounts.values().flat_map(Account::books).flat_map(|book| &book.lines);
+        lines
+            .filter(|(_, line)| line.open() > 0 && line.written_off.is_none())
+            .map(|(holder, _)| *holder)
+            .collect()
+    }
+
+    /// Whether a plane has a line in any account and period: something may still come back of it.
+    #[must_use]
+    pub fn knows(&self, plane: Uuid) -> bool {
+        let (first, last) = (Holder { plane, life: 0 }, Holder { plane, life: u32::MAX });
+        let mut books = self.accounts.values().flat_map(Account::books);
+        books.any(|book| book.lines.range(first..=last).any(|(_, line)| line.open() > 0))
     }
 
     /// All that planes hold of the current period.

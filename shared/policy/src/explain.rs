@@ -28,6 +28,9 @@ pub struct Question<'a> {
     /// What the data plane is taken to meet, of [`crate::live::REASONS`]; any other has no effect. What the call meets first
     /// counts.
     pub assume: &'a [Reason],
+    /// What became of exactly this call, where a person has to approve each; `None` where nobody was asked for it, or nobody
+    /// knows. What is taken to be denied is denied.
+    pub asked: Option<Asked>,
     /// What else is known of the call. What rests on something that is not known is not judged.
     pub circumstances: Circumstances<'a>,
 }
@@ -37,8 +40,27 @@ impl<'a> Question<'a> {
     #[must_use]
     pub const fn tool(key: &'a str, endpoint: EndpointRef<'a>, name: &'a str, now_unix_ms: u64) -> Self {
         let kind = DefinitionKind::Tool;
-        Self { key, endpoint, kind, name, assume: &[], circumstances: Circumstances::at(now_unix_ms) }
+        Self {
+            key,
+            endpoint,
+            kind,
+            name,
+            assume: &[],
+            asked: None,
+            circumstances: Circumstances::at(now_unix_ms),
+        }
     }
+}
+
+/// What became of a call that a person has to approve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It waits.
+    Waits,
+    /// It was approved, and did not go through yet.
+    Approved,
+    /// It was denied.
+    Denied,
 }
 
 /// What a call comes to, with every step that leads to it.

@@ -42,6 +42,12 @@ pub mod snapshot;
 mod standpoint;
 pub mod view;
 
+/// The figures of this crate are measured with the allocator of the product: what compiling a large snapshot leaves to the system's
+/// own is paid by whoever allocates next.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use check::{Finding, ResourceSet};
 pub use circumstances::{Circumstances, ClientHint, Era};
 pub use compile::{CompileError, HeaderParam, ParamKind, Principal, Prompt, Server, Snapshot, Tool};

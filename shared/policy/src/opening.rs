@@ -89,9 +89,9 @@ fn names(names: &[Name]) -> String {
 }
 
 /// The field of a server's stage.
-pub(crate) const STAGE: &str = "status.stage";
+pub const STAGE: &str = "status.stage";
 /// The field of a server's lifecycle.
-pub(crate) const LIFECYCLE: &str = "status.lifecycle";
+pub const LIFECYCLE: &str = "status.lifecycle";
 
 #[cfg(test)]
 mod tests;

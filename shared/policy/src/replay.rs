@@ -132,10 +132,9 @@ impl Snapshot {
             let candidate = resolve(self, view.place(), kind, &call.name, lacking)?;
             let (definition, _) = judge::definition(&asker, candidate, lacking)?;
             // What one person approved then, one would have to approve now.
-            if definition.approval.is_none() || call.released {
-                Ok(())
-            } else {
-                Err((Reason::ApprovalRequired, Ground::PerCall(definition)))
+            match &definition.held_by {
+                Some(rule) if !call.released => Err((Reason::ApprovalRequired, Ground::PerCall(rule))),
+                _ => Ok(()),
             }
         };
         let decided = match (call.kind, &call.server) {

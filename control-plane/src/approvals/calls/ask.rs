@@ -9,7 +9,7 @@ use portcullis_proto::config::v1::call_answer::Answer;
 use portcullis_seal::Fingerprint;
 
 use super::stored::{Argument, Binding, CallState, HELD_CALL, StoredCall, Used, new_id, object_name};
-use super::{Bench, Calls};
+use super::{Bench, Calls, registered};
 use crate::review::visible_line;
 use crate::store::{Object, Op, State, TransactError, transact};
 
@@ -139,12 +139,8 @@ impl Asked {
     /// What this use comes to in a state; whether something was written with it.
     fn step(&self, state: &State, plane: &str, now_unix_ms: u64) -> Result<(Vec<Op>, (Came, bool)), String> {
         let call = &self.call;
-        let there = |kind: Kind, name: &str, uid: Uid| {
-            state.get(kind.as_str(), name).is_some_and(|object| object.uid == uid)
-        };
-        if !there(Kind::VirtualKey, &call.key, call.key_uid)
-            || !there(Kind::McpServer, &call.server, call.server_uid)
-        {
+        let key = state.get(Kind::VirtualKey.as_str(), &call.key).filter(|key| key.uid == call.key_uid);
+        if key.is_none() || registered(state, &call.server, &call.server_uid).is_none() {
             return Err("The key or the server of this call is being changed. Try again later.".to_owned());
         }
         let bench = Bench::of(state, &call.server, &call.server_uid);

@@ -5,6 +5,7 @@
 
 mod ask;
 mod decide;
+mod known;
 mod payloads;
 mod stored;
 mod unused;
@@ -111,8 +112,9 @@ struct Bench {
 
 impl Bench {
     fn of(state: &State, server: &str, uid: &Uid) -> Self {
-        let object = state.get(Kind::McpServer.as_str(), server).filter(|object| object.uid == *uid);
-        let Some(object) = object else { return Self { rule: None, scope: Scope::default() } };
+        let Some(object) = registered(state, server, uid) else {
+            return Self { rule: None, scope: Scope::default() };
+        };
         let book = Rulebook::of(state);
         let rule = (!book.is_empty()).then(|| Matter::of_server(object).class(ChangeClass::Call));
         let rule = rule.and_then(|matter| book.rule(&matter).cloned());
@@ -122,6 +124,12 @@ impl Bench {
     const fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref()
     }
+}
+
+/// The registered server that a call is for: of itself, or of its sandbox.
+fn registered<'a>(state: &'a State, server: &str, uid: &Uid) -> Option<&'a Arc<Object>> {
+    let object = state.get(Kind::McpServer.as_str(), server)?;
+    [object.uid, object.uid.of_sandbox()].contains(uid).then_some(object)
 }
 
 impl Calls {

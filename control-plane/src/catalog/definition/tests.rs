@@ -6,7 +6,7 @@ const NEW: &[NewTools] = &[NewTools::RequireApproval, NewTools::Approve, NewTool
 const CHANGED: &[ChangedTools] = &[ChangedTools::Quarantine, ChangedTools::KeepPinned, ChangedTools::Approve];
 
 fn rules(new_tools: NewTools, changed_tools: ChangedTools) -> ToolRules {
-    ToolRules { new_tools, changed_tools, overrides: Vec::new() }
+    ToolRules { new_tools, changed_tools, ..ToolRules::default() }
 }
 
 fn careful() -> ToolRules {

@@ -29,6 +29,8 @@ fn opened(state: &State, touched: &[Touched<'_>]) -> Vec<&'static str> {
 #[test]
 fn only_what_opens_a_server_is_named() {
     let held = |tool: &str| json!({ "tools": { "overrides": [{ "name": tool, "approval": "per-call" }] } });
+    let all = || json!({ "tools": { "approval": "per-call" } });
+    let all_but = |tool: &str| json!({ "tools": { "approval": "per-call", "overrides": [{ "name": tool, "approval": "none" }] } });
     let limits = |bytes: &str| json!({ "limits": { "maxResponseBytes": bytes } });
     let of_one = |more: Value| {
         let mut one = json!({ "name": "pay" });
@@ -60,6 +62,16 @@ fn only_what_opens_a_server_is_named() {
             vec!["approval-mode"],
         ),
         (held("pay"), held("refund"), vec!["approval-mode"]),
+        (all(), all(), vec![]),
+        (json!({}), all(), vec![]),
+        (all(), json!({}), vec!["approval-mode"]),
+        (all(), held("pay"), vec!["approval-mode"]),
+        (held("pay"), all(), vec![]),
+        (all(), json!({ "tools": { "approval": "none" } }), vec!["approval-mode"]),
+        (all(), all_but("pay"), vec!["approval-mode"]),
+        (all_but("pay"), all_but("pay"), vec![]),
+        (all_but("pay"), all_but("refund"), vec!["approval-mode"]),
+        (all_but("pay"), all(), vec![]),
     ] {
         let (before, after) = (server_with(&before), server_with(&after));
         let told = found(Kind::McpServer, "crm", Some(&before), Some(&after));
@@ -158,6 +170,31 @@ fn what_a_tier_gives_opens_the_servers_that_leave_it_to_their_tier() {
     ] {
         assert_eq!(opened(&state, &[change(before, after)]), expected, "{before:?} -> {after:?}");
     }
+    // Calls that the tier holds are freed where the server leaves it to the tier.
+    let held = tier(&json!({ "tools": { "approval": "per-call" } }));
+    let free = tier(&json!({ "tools": { "approval": "none" } }));
+    for (before, after, expected) in [
+        (None, Some(&held), vec![]),
+        (Some(&held), Some(&free), vec!["approval-mode"; 2]),
+        (Some(&held), None, vec!["approval-mode"; 2]),
+        (Some(&free), None, vec![]),
+    ] {
+        assert_eq!(opened(&state, &[change(before, after)]), expected, "{before:?} -> {after:?}");
+    }
+    let own = json!({ "tier": "gold", "tools": { "approval": "per-call" } });
+    let (left, says) = (server_with(&gold), server_with(&own));
+    let own = |before, after| Touched { kind: Kind::McpServer, name: "leaves-it", before, after };
+    let of_server = |touched: &[Touched<'_>]| {
+        let found = touched.iter().flat_map(|change| openings(&state, touched, change));
+        found.filter(|(matter, _)| matter.servers[0].as_str() == "leaves-it").count()
+    };
+    let frees = change(Some(&held), None);
+    assert_eq!(
+        of_server(&[frees, own(Some(&left), Some(&says))]),
+        0,
+        "the server holds them itself from now on"
+    );
+    assert_eq!(of_server(&[frees, own(Some(&left), Some(&left))]), 1);
     // The server that moves to the tier in the same apply is told once.
     let (was, is) = (server_with(&json!({})), server_with(&gold));
     let moves = Touched { kind: Kind::McpServer, name: "bronze", before: Some(&was), after: Some(&is) };

@@ -1,5 +1,7 @@
 //! Commands turned into events. Nothing changes here, and nothing is said before the events are on disk.
 
+use std::collections::BTreeMap;
+
 use super::book::Book;
 use super::command::{Command, Refusal};
 use super::event::Event;
@@ -147,10 +149,11 @@ impl Accounts {
         if first {
             events.push(Event::Born { plane: next.plane, life: next.life });
         }
+        let (debts, lines) = told(over);
         for (id, account) in &self.accounts {
             let at = now.max(account.clock);
             let voice = account.voices.get(&holder);
-            let owed = over.debts.iter().filter(|owed| owed.account == *id).map(|owed| owed.debt).max();
+            let owed = debts.get(id).copied();
             // A voice is forgotten once its life is known to be over: a repetition is not charged again.
             let charged = voice.map(|voice| voice.debt).or(first.then_some(0));
             if let Some(debt) = owed.filter(|debt| charged.is_some_and(|charged| *debt > charged)) {
@@ -158,10 +161,7 @@ impl Accounts {
             }
             for book in account.books() {
                 let Some(line) = book.lines.get(&holder) else { continue };
-                let told = over.lines.iter().filter(|told| told.account == *id && told.epoch == book.epoch);
-                let (spent, ceiling) = told.fold((0, 0), |(spent, ceiling), told| {
-                    (told.spent.max(spent), told.ceiling.max(ceiling))
-                });
+                let (spent, ceiling) = lines.get(&(*id, book.epoch)).copied().unwrap_or_default();
                 // What the holder had given back before it died it cannot have spent.
                 let most = line.granted.saturating_sub(line.used.returned).saturating_sub(line.used.lost);
                 let spent = spent.max(line.used.spent).min(most);
@@ -208,6 +208,23 @@ impl Account {
         events.push(Event::Opened { account: id, epoch, start, end, at: now });
         Some(Book::new(epoch, start, end))
     }
+}
+
+type Debts = BTreeMap<AccountId, u64>;
+type Lines = BTreeMap<(AccountId, Epoch), (u64, u64)>;
+
+/// What is told of an earlier life, by account; of what is told twice the larger. There may be as many lines as accounts.
+fn told(over: &Over) -> (Debts, Lines) {
+    let (mut debts, mut lines) = (Debts::new(), Lines::new());
+    for owed in &over.debts {
+        let debt = debts.entry(owed.account).or_default();
+        *debt = owed.debt.max(*debt);
+    }
+    for told in &over.lines {
+        let (spent, ceiling) = lines.entry((told.account, told.epoch)).or_default();
+        (*spent, *ceiling) = (told.spent.max(*spent), told.ceiling.max(*ceiling));
+    }
+    (debts, lines)
 }
 
 /// The period of an account that holds a moment; a rolling account has one that never ends.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use portcullis_metering::Level;
-use portcullis_seal::sha256;
 
 use super::admission::{self, Admission};
 use super::bundles::{Offered, bundles, memberships};
@@ -333,9 +332,7 @@ fn all_metered(
 /// The entry of a server's sandbox.
 fn sandbox(server: &ServerEntry) -> Option<ServerEntry> {
     let sandbox = server.sandbox.as_ref()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
-        sha256(format!("sandbox of {}", server.uid).as_bytes());
-    let uid = Uid(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]));
+    let uid = server.uid.of_sandbox();
     let (transport, auth) = (sandbox.transport.clone(), sandbox.auth.clone());
     Some(ServerEntry { uid, transport, auth, sandbox: None, ..server.clone() })
 }

@@ -10,8 +10,8 @@ use super::notes::Notes;
 use crate::exposed::exposed_name;
 use crate::metering::{Cost, Metered, cost_of, of_tools};
 use crate::render::members;
-use crate::resource::{Name, Transport, Uid};
-use crate::rule::DefinitionKind;
+use crate::resource::{HeldBy, Kind, Name, Transport, Uid};
+use crate::rule::{DefinitionKind, Rule, RulePath};
 use crate::snapshot::{DefinitionEntry, DefinitionState};
 
 /// Candidates by their exposed names.
@@ -119,7 +119,7 @@ fn candidate(
                     definition,
                     zone: Arc::clone(&zone),
                     header_params,
-                    approval: entry.approval,
+                    held_by: entry.approval.map(|by| holding(by, server, &name)),
                     cost: match kind {
                         DefinitionKind::Tool => cost_of(&server.entry, &name),
                         DefinitionKind::Prompt => Cost::default(),
@@ -143,6 +143,22 @@ fn candidate(
         refused_class,
         data_classes: entry.data_classes.into(),
         conditions: OnceLock::new(),
+    }
+}
+
+/// The place that says that a person has to approve each call of a tool.
+fn holding(by: HeldBy, server: &Server, tool: &Arc<str>) -> Rule {
+    let (own, field) = (Some(server.name().clone()), RulePath::Field("spec.tools.approval"));
+    match by {
+        HeldBy::Override => {
+            Rule { kind: Some(Kind::McpServer), name: own, path: RulePath::CallApproval(Arc::clone(tool)) }
+        }
+        HeldBy::Server => Rule { kind: Some(Kind::McpServer), name: own, path: field },
+        HeldBy::Tier => {
+            // The names of tiers are names.
+            let name = server.entry.tier.as_str().parse().ok();
+            Rule { kind: Some(Kind::TierDefaults), name, path: field }
+        }
     }
 }
 

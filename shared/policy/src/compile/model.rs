@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::header_params::HeaderParam;
 use crate::access::Access;
 use crate::metering::{Cost, Metered};
-use crate::resource::{AuditMode, CallApproval, Kind, Name, PrincipalKind, Uid};
-use crate::rule::{DefinitionKind, Rule, RulePath};
+use crate::resource::{AuditMode, Name, PrincipalKind, Uid};
+use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::{ServerEntry, ZoneEntry};
 use crate::standpoint::Met;
 
@@ -109,21 +109,12 @@ pub struct Definition {
     pub zone: Arc<Zone>,
     /// What a client mirrors into `Mcp-Param-*` headers (MCP 2026-07-28, transports, "Schema Extension"); empty for prompts.
     pub header_params: Vec<HeaderParam>,
-    /// Whether a person has to approve each call.
-    pub approval: CallApproval,
     /// What a call costs; nothing for prompts.
     pub cost: Cost,
     /// How much of it may be used.
     pub(crate) metered: Option<Arc<Metered>>,
-}
-
-impl Definition {
-    /// What holds a call of it back until a person approved it.
-    #[must_use]
-    pub fn approval_rule(&self) -> Rule {
-        let path = RulePath::CallApproval(Arc::clone(&self.name));
-        Rule::of(Kind::McpServer, self.server.name().clone(), path)
-    }
+    /// What holds each call back until a person approved it; `None` where nobody has to.
+    pub held_by: Option<Rule>,
 }
 
 /// A tool or a prompt of a server, approved or not.

@@ -37,7 +37,8 @@ pub(crate) enum Ground<'a> {
     Policies,
     ServerField(&'a Name, &'static str),
     Approval(&'a Candidate),
-    PerCall(&'a Definition),
+    /// What holds calls back, each until a person approved it.
+    PerCall(&'a Rule),
 }
 
 impl Ground<'_> {
@@ -62,7 +63,7 @@ impl Ground<'_> {
                 let path = RulePath::Approval(candidate.kind, Arc::clone(&candidate.name));
                 of(Kind::McpServer, candidate.server.name(), path)
             }
-            Self::PerCall(definition) => definition.approval_rule(),
+            Self::PerCall(rule) => rule.clone(),
         }
     }
 }

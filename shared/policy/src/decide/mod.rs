@@ -141,13 +141,13 @@ impl Snapshot {
         let candidate = found.map_err(|refusal| self.denial(refusal, Some(key), None))?;
         let mut noting = Noting::default();
         match judge::definition(&asked.asker(circumstances), candidate, &mut noting) {
-            Ok((definition, _)) if is_held(definition, circumstances) => {
-                let subject = Some(Subject::Definition(candidate));
-                let denial =
-                    self.denial((Reason::ApprovalRequired, Ground::PerCall(definition)), Some(key), subject);
-                Err(Denial { shadow: noting.shadow.into(), ..denial })
-            }
             Ok((definition, grant)) => {
+                if let Some(rule) = holding(definition, circumstances) {
+                    let subject = Some(Subject::Definition(candidate));
+                    let held = (Reason::ApprovalRequired, Ground::PerCall(rule));
+                    let denial = self.denial(held, Some(key), subject);
+                    return Err(Denial { shadow: noting.shadow.into(), ..denial });
+                }
                 let target = match kind {
                     DefinitionKind::Tool => Target::Tool(Arc::clone(definition)),
                     DefinitionKind::Prompt => Target::Prompt(Arc::clone(definition)),
@@ -320,9 +320,9 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a call waits for a person. An approval is one of the definition that the person saw.
-fn is_held(definition: &Definition, circumstances: &Circumstances<'_>) -> bool {
-    !definition.approval.is_none() && circumstances.released != Some(&definition.pin)
+/// What a call waits for a person by. An approval is one of the definition that the person saw.
+fn holding<'a>(definition: &'a Definition, circumstances: &Circumstances<'_>) -> Option<&'a Rule> {
+    definition.held_by.as_ref().filter(|_| circumstances.released != Some(&definition.pin))
 }
 
 /// What a denial speaks of.

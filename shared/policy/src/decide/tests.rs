@@ -408,6 +408,10 @@ fn a_call_that_needs_a_person_is_held_back_last_of_all_and_its_tool_is_listed() 
     let mut entries = organisation();
     entries.push(crate::fixture::tool_as("crm", "pay", &definition, &held));
     entries.push(crate::fixture::tool_as("vault", "pay", &definition, &held));
+    for by in ["server", "tier"] {
+        let definition = crate::fixture::approved(&json!({ "name": by }));
+        entries.push(crate::fixture::tool_as("crm", by, &definition, &json!({ "approval": by })));
+    }
     entries.push(key(
         "k",
         "internal",
@@ -422,6 +426,8 @@ fn a_call_that_needs_a_person_is_held_back_last_of_all_and_its_tool_is_listed() 
         ("crm_pay", None, Err((Reason::ApprovalRequired, rule))),
         ("crm_pay", Some(&other), Err((Reason::ApprovalRequired, rule))),
         ("crm_pay", Some(&pin), Ok(())),
+        ("crm_server", None, Err((Reason::ApprovalRequired, "McpServer/crm spec.tools.approval"))),
+        ("crm_tier", None, Err((Reason::ApprovalRequired, "TierDefaults/bronze spec.tools.approval"))),
         ("crm_find", None, Ok(())),
         ("crm_find", Some(&pin), Ok(())),
         ("vault_pay", None, Err((Reason::ZoneDenied, "TrustZone/island spec.reachableFrom"))),

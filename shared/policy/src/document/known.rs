@@ -19,11 +19,11 @@ pub(super) const fn fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Client => &["spec.match.oauthClientIds", "spec.match.certificates"],
         Kind::ToolBundle => &["spec.members.groups"],
-        Kind::TierDefaults => &["spec.tools.approval"],
         Kind::TrustZone
         | Kind::Customer
         | Kind::Team
         | Kind::VirtualKey
+        | Kind::TierDefaults
         | Kind::ApprovalRule
         | Kind::RolloutPolicy
         | Kind::Role

@@ -40,6 +40,7 @@ spec:
   tools:
     newTools: require-approval
     changedTools: quarantine
+    approval: none
     overrides: [ { name: create_issue, alias: new-issue, dataClasses: [source-code], zone: vendor-saas, approval: per-call, costMicroUsd: 250, maxCostMicroUsd: 250, budgets: [ { calls: 10, period: 1h } ], rateLimits: [ { requests: 1, per: 1m, each: key } ], concurrency: 1 } ]
     costMicroUsd: 10
     maxCostMicroUsd: 500
@@ -66,7 +67,7 @@ spec:
 apiVersion: portcullis/v1
 kind: TierDefaults
 metadata: { name: gold }
-spec: { tools: { newTools: ignore }, limits: { timeout: 5s }, rollout: { policy: careful } }
+spec: { tools: { newTools: ignore, approval: per-call }, limits: { timeout: 5s }, rollout: { policy: careful } }
 ---
 kind: TrustZone
 apiVersion: portcullis/v1

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, ExplainedStep, Explanation, Outcome, Question};
+use super::{Asked, Decision, ExplainedStep, Explanation, Outcome, Question};
 use crate::Reason;
 use crate::compile::Snapshot;
 use crate::compile::model::{Definition, Principal, Server, Zone};
@@ -228,20 +228,23 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Where each call needs a person it is held back, unless one denied it: nobody knows before it is made of an approval.
+    /// Where each call needs a person it is held back, unless exactly this one was approved or denied.
     fn call_approval(&mut self, definition: &Definition) -> Way<()> {
-        if definition.approval.is_none() {
-            return Ok(());
-        }
-        let rule = definition.approval_rule();
+        let Some(rule) = definition.held_by.clone() else { return Ok(()) };
         let denied = self.question.assume.contains(&Reason::ApprovalDenied);
-        let (reason, detail) = if denied {
-            (Reason::ApprovalDenied, "taken to be denied by a person")
-        } else {
-            (
+        let (reason, detail) = match self.question.asked {
+            _ if denied => (Reason::ApprovalDenied, "taken to be denied by a person"),
+            None => (
                 Reason::ApprovalRequired,
                 "a person has to approve exactly this call, which then goes through once",
-            )
+            ),
+            Some(Asked::Waits) => (Reason::ApprovalRequired, "exactly this call waits for a person already"),
+            Some(Asked::Denied) => (Reason::ApprovalDenied, "a person denied exactly this call"),
+            Some(Asked::Approved) => {
+                let detail = "a person approved exactly this call, which goes through once";
+                self.push(Step::CallApproval, Outcome::Pass, rule, detail.to_owned());
+                return Ok(());
+            }
         };
         self.push(Step::CallApproval, Outcome::Deny, rule.clone(), detail.to_owned());
         Err(Ended { decision: Decision::Deny, reason, rule })

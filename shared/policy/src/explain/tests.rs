@@ -238,6 +238,8 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
     let mut entries = organisation();
     entries.push(crate::fixture::tool_as("crm", "pay", &definition, &held));
     entries.push(crate::fixture::tool_as("vault", "pay", &definition, &held));
+    let send = crate::fixture::approved(&json!({ "name": "send" }));
+    entries.push(crate::fixture::tool_as("crm", "send", &send, &json!({ "approval": "tier" })));
     let grants = json!([{ "server": "crm", "allow": ["*"] }, { "server": "vault", "allow": ["*"] }]);
     entries.push(key_as("k", "internal", &grants, &json!({})));
     let snapshot = compile(entries).unwrap();
@@ -249,6 +251,7 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
         ("crm_pay", vec![Reason::ApprovalDenied], Reason::ApprovalDenied, rule),
         ("crm_pay", vec![Reason::UpstreamTimeout], Reason::ApprovalRequired, rule),
         ("crm_pay", vec![Reason::ApprovalDenied, Reason::AuditUnavailable], Reason::AuditUnavailable, audit),
+        ("crm_send", vec![], Reason::ApprovalRequired, "TierDefaults/bronze spec.tools.approval"),
         ("vault_pay", vec![Reason::ApprovalDenied], Reason::ZoneDenied, zone),
     ] {
         let question = Question { assume: &assume, ..Question::tool("k", EndpointRef::All, tool, NOW) };
@@ -257,6 +260,19 @@ fn a_call_that_needs_a_person_is_explained_as_it_is_decided_after_all_that_denie
         assert_eq!((explained.decision, explained.reason), (Decision::Deny, Some(reason)), "{label}");
         assert_eq!(explained.rule.to_string(), expected, "{label}");
         assert_eq!(explained.steps.last().unwrap().outcome, Outcome::Deny, "{label}");
+    }
+    for (asked, assume, reason) in [
+        (Asked::Waits, vec![], Some(Reason::ApprovalRequired)),
+        (Asked::Denied, vec![], Some(Reason::ApprovalDenied)),
+        (Asked::Approved, vec![], None),
+        (Asked::Approved, vec![Reason::ApprovalDenied], Some(Reason::ApprovalDenied)),
+        (Asked::Approved, vec![Reason::UpstreamTimeout], Some(Reason::UpstreamTimeout)),
+    ] {
+        let question = Question::tool("k", EndpointRef::All, "crm_pay", NOW);
+        let explained = explain(&snapshot, &Question { assume: &assume, asked: Some(asked), ..question });
+        assert_eq!(explained.reason, reason, "{asked:?} {assume:?}: {explained:?}");
+        let elsewhere = Question { name: "vault_pay", asked: Some(asked), ..question };
+        assert_eq!(explain(&snapshot, &elsewhere).reason, Some(Reason::ZoneDenied), "{asked:?}");
     }
     let free = Question {
         assume: &[Reason::ApprovalDenied],

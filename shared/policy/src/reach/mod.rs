@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::Reason;
 use crate::compile::model::{Candidate, CandidateState, Principal};
-use crate::resource::{Name, PrincipalKind};
+use crate::resource::{CallApproval, Name, PrincipalKind};
 use crate::rule::{DefinitionKind, Rule};
 
 pub use compare::{Bounds, Counts, Difference, Shift, StateChange, compare};
@@ -111,6 +111,12 @@ impl Thing {
             exposed: candidate.exposed.clone(),
         }
     }
+}
+
+/// `per-call` where a person has to approve each call of it, whoever calls.
+fn approval(candidate: &Candidate) -> Option<CallApproval> {
+    let held = candidate.usable().is_some_and(|definition| definition.held_by.is_some());
+    held.then_some(CallApproval::PerCall)
 }
 
 /// How a definition stands, whoever asks.

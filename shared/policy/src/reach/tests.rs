@@ -70,6 +70,28 @@ fn every_key_that_reaches_a_tool_is_named_with_its_grant_and_others_with_what_de
 }
 
 #[test]
+fn what_is_reached_only_with_a_person_for_each_call_says_so() {
+    let mut entries = organisation();
+    let definition = approved(&json!({ "name": "pay" }));
+    entries.push(tool_as("crm", "pay", &definition, &json!({ "approval": "tier" })));
+    entries.push(key("k", "internal", &json!([{ "server": "crm", "allow": ["pay", "find"] }])));
+    entries.push(key("far", "island", &json!([{ "server": "crm", "allow": ["pay"] }])));
+    let snapshot = compiled(entries).unwrap();
+    for (name, held) in [("crm_pay", Some("per-call")), ("crm_find", None)] {
+        let reach = snapshot.who_can(DefinitionKind::Tool, name, NOW).unwrap();
+        assert_eq!((reach.items.len(), json!(reach)["approval"].as_str()), (1, held), "{name}");
+    }
+    let told = |list: &[Reached]| -> Vec<(String, Option<String>)> {
+        let approval = |one: &Reached| json!(one)["approval"].as_str().map(str::to_owned);
+        list.iter().map(|one| (one.thing.name.to_string(), approval(one))).collect()
+    };
+    let held = ("pay".to_owned(), Some("per-call".to_owned()));
+    let reach = snapshot.what_can("k", NOW).unwrap();
+    assert_eq!(told(&reach.items), [("find".to_owned(), None), held.clone()]);
+    assert_eq!(told(&snapshot.what_can("far", NOW).unwrap().denied), [held]);
+}
+
+#[test]
 fn a_key_is_told_what_it_reaches_under_which_names_and_what_stands_in_the_way() {
     let grants = json!([
         { "bundle": "support" },
@@ -436,6 +458,8 @@ proptest! {
                 (DefinitionKind::Tool, "open"), (DefinitionKind::Prompt, "greet"),
             ] {
                 let Ok(reach) = snapshot.who_can(kind, &format!("{server}/{name}"), NOW) else { continue };
+                let told = reach.items.len() + reach.denied.len() + reach.not_granted;
+                prop_assert_eq!(told, snapshot.keys().count(), "every key is told of or counted");
                 by_tool.extend(reach.items.iter().map(|one| format!("{} {server}/{name}", one.caller.key)));
             }
         }

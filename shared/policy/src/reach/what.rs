@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::who::via;
-use super::{Caller, ReachKind, Refused, Thing, judge};
+use super::{Caller, ReachKind, Refused, Thing, approval, judge};
 use crate::Reason;
 use crate::access::{Rules, ServerRules};
 use crate::compile::Snapshot;
 use crate::compile::model::{Candidate, Principal};
 use crate::decide::judge::Refusal;
-use crate::resource::{Name, Uid};
+use crate::resource::{CallApproval, Name, Uid};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
 use crate::standpoint::Holder;
@@ -45,6 +45,9 @@ pub struct Reached {
     pub thing: Thing,
     /// Its zone, or its server's.
     pub zone: Name,
+    /// `per-call` where a person has to approve each call, whoever calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
     /// Its name at each endpoint where the key finds it; of resources the endpoints alone.
     pub endpoints: Endpoints,
     /// What the grant names: `server crm` or `bundle support`.
@@ -122,8 +125,8 @@ impl Look<'_> {
         let offer = &of.offer;
         for candidate in offer.tools.iter().chain(&offer.prompts) {
             let judged = judge::definition(self.rules, self.holder(), candidate);
-            let zone = &candidate.zone.entry.name;
-            self.sort(reach, Thing::of(candidate), zone, judged, || self.endpoints(candidate));
+            let what = (Thing::of(candidate), &candidate.zone.entry.name, approval(candidate));
+            self.sort(reach, what, judged, || self.endpoints(candidate));
         }
         let server = offer.server.name();
         for (pattern, at) in of.chosen.placed_resources() {
@@ -134,7 +137,7 @@ impl Look<'_> {
                 exposed: None,
             };
             let judged = judge::server(self.rules, self.holder(), of).map(|_| at);
-            self.sort(reach, thing, &offer.server.entry.zone, judged, || {
+            self.sort(reach, (thing, &offer.server.entry.zone, None), judged, || {
                 let own = ["/mcp".to_owned(), format!("/servers/{server}/mcp")];
                 let held = self.rules.bundles.iter().filter(|(_, (_, bundle))| {
                     let held = bundle.of(of.offer.server.uid());
@@ -158,8 +161,7 @@ impl Look<'_> {
     fn sort(
         &self,
         reach: &mut KeyReach,
-        thing: Thing,
-        zone: &Name,
+        (thing, zone, approval): (Thing, &Name, Option<CallApproval>),
         judged: Result<u32, Refusal<'_>>,
         endpoints: impl FnOnce() -> Endpoints,
     ) {
@@ -174,6 +176,7 @@ impl Look<'_> {
             Ok(at) => reach.items.push(Reached {
                 thing,
                 zone,
+                approval,
                 endpoints: endpoints(),
                 via: via(self.rules, &self.principal.access.grants, at),
                 rule: self.rules.ground(at).rule(&self.principal.key_name),
@@ -181,8 +184,15 @@ impl Look<'_> {
             }),
             Err(refusal) => {
                 let Refused { reason, rule } = self.refused(refusal);
-                let endpoints = Endpoints::new();
-                reach.denied.push(Reached { thing, zone, endpoints, via: None, rule, reason: Some(reason) });
+                reach.denied.push(Reached {
+                    thing,
+                    zone,
+                    approval,
+                    endpoints: Endpoints::new(),
+                    via: None,
+                    rule,
+                    reason: Some(reason),
+                });
             }
         }
     }

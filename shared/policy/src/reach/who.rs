@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Caller, DefinitionStanding, Refused, Thing, group, judge};
+use super::{Caller, DefinitionStanding, Refused, Thing, approval, group, judge};
 use crate::Reason;
 use crate::access::Rules;
 use crate::compile::Snapshot;
 use crate::compile::model::Candidate;
 use crate::decide::judge::Ground;
-use crate::resource::{Grant, Name};
+use crate::resource::{CallApproval, Grant, Name};
 use crate::rule::{DefinitionKind, Rule};
 use crate::snapshot::SnapshotVersion;
 
@@ -36,6 +36,9 @@ pub struct ToolReach {
     pub zone: Name,
     /// How it stands, whoever asks.
     pub state: DefinitionStanding,
+    /// `per-call` where a person has to approve each call, whoever calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
     /// The snapshot that answers.
     pub snapshot_version: SnapshotVersion,
     /// The keys that reach it, by name.
@@ -72,16 +75,18 @@ impl Snapshot {
         let unknown = || Unknown { kind, name: name.chars().take(200).collect() };
         let candidate = self.named(kind, name).ok_or_else(unknown)?;
         let only = HashSet::from([candidate.server.uid()]);
+        let (groups, others) = group::about(self, &candidate.server);
         let mut reach = ToolReach {
             thing: Thing::of(candidate),
             zone: candidate.zone.entry.name.clone(),
             state: DefinitionStanding::of(&candidate.state),
+            approval: approval(candidate),
             snapshot_version: self.version(),
             items: Vec::new(),
             denied: Vec::new(),
-            not_granted: 0,
+            not_granted: others,
         };
-        for group in group::of(self) {
+        for group in groups {
             let rules = group.access.rules_about(self, Some(&only));
             let judged = judge::definition(&rules, group.holder, candidate);
             if let Err((Reason::ToolNotGranted, _)) = judged {

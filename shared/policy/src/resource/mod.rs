@@ -38,9 +38,9 @@ pub use quantity::{ByteSize, HumanDuration};
 pub use role::{BuiltInRole, Right, RoleBindingSpec, RoleRule, RoleSpec, Subject};
 pub use rollout::{Checks, LimitedStage, RolloutPolicySpec, SandboxStage, Share, Stage};
 pub use server::{
-    Auth, CallApproval, ChangedTools, Environment, HeaderAuth, Hosting, Limits, McpServerSpec, NewTools,
-    NoAuth, Owner, Rollout, Sandbox, Stdio, StreamableHttp, Tier, ToolOverride, ToolRules, ToolSettings,
-    Transport, ValueFrom,
+    Auth, CallApproval, ChangedTools, Environment, HeaderAuth, HeldBy, Hosting, Limits, McpServerSpec,
+    NewTools, NoAuth, Owner, Rollout, Sandbox, Stdio, StreamableHttp, Tier, ToolOverride, ToolRules,
+    ToolSettings, Transport, ValueFrom,
 };
 pub use tenant::{CustomerSpec, TeamSpec};
 pub use tier::{Effective, LimitSettings, Origin, Sourced, TierDefaultsSpec, TierTools};

@@ -87,6 +87,16 @@ impl fmt::Debug for Name {
 #[serde(transparent)]
 pub struct Uid(pub uuid::Uuid);
 
+impl Uid {
+    /// Of a server's uid, the one of its sandbox: what is kept of one is never taken for what is kept of the other.
+    #[must_use]
+    pub fn of_sandbox(self) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
+            portcullis_seal::sha256(format!("sandbox of {self}").as_bytes());
+        Self(uuid::Uuid::from_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
+    }
+}
+
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

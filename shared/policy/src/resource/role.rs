@@ -51,6 +51,12 @@ pub enum Right {
     /// Give `payloads:read` to others.
     #[serde(rename = "payloads:grant")]
     PayloadsGrant,
+    /// Read how budgets stand, and count recorded calls.
+    #[serde(rename = "usage:read")]
+    UsageRead,
+    /// Reset and adjust what was used of budgets.
+    #[serde(rename = "usage:write")]
+    UsageWrite,
     /// Read what callers sent and servers answered, where it is kept. No built-in role has it.
     #[serde(rename = "payloads:read")]
     PayloadsRead,
@@ -73,6 +79,8 @@ impl Right {
         Self::AccessRead,
         Self::AccessWrite,
         Self::PayloadsGrant,
+        Self::UsageRead,
+        Self::UsageWrite,
         Self::PayloadsRead,
     ];
 
@@ -94,6 +102,8 @@ impl Right {
             Self::AccessRead => "access:read",
             Self::AccessWrite => "access:write",
             Self::PayloadsGrant => "payloads:grant",
+            Self::UsageRead => "usage:read",
+            Self::UsageWrite => "usage:write",
             Self::PayloadsRead => "payloads:read",
         }
     }
@@ -114,9 +124,9 @@ impl std::fmt::Display for Right {
 /// The roles that are there without being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BuiltInRole {
-    /// Reads resources, history, decisions, approvals and planes.
+    /// Reads resources, history, decisions, approvals, planes and usage.
     Viewer,
-    /// A viewer that changes resources, keys, planes' tokens and secrets.
+    /// A viewer that changes resources, keys, planes' tokens and secrets, and corrects usage.
     Operator,
     /// A viewer that decides what waits for a person.
     Approver,
@@ -152,12 +162,18 @@ impl BuiltInRole {
     #[must_use]
     pub fn rights(self) -> Vec<Right> {
         use Right as R;
-        let viewer = [R::ResourcesRead, R::HistoryRead, R::PolicyRead, R::ApprovalsRead, R::PlanesRead];
+        let viewer =
+            [R::ResourcesRead, R::HistoryRead, R::PolicyRead, R::ApprovalsRead, R::PlanesRead, R::UsageRead];
         let more: &[Right] = match self {
             Self::Viewer => &[],
-            Self::Operator => {
-                &[R::ResourcesWrite, R::KeysWrite, R::PlanesWrite, R::SecretsRead, R::SecretsWrite]
-            }
+            Self::Operator => &[
+                R::ResourcesWrite,
+                R::KeysWrite,
+                R::PlanesWrite,
+                R::SecretsRead,
+                R::SecretsWrite,
+                R::UsageWrite,
+            ],
             Self::Approver => &[R::ApprovalsDecide],
             Self::Auditor => &[R::AccessRead, R::SecretsRead],
             Self::Admin => {

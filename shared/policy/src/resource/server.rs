@@ -279,6 +279,9 @@ pub struct ToolSettings {
     /// Definitions that no longer match their pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_tools: Option<ChangedTools>,
+    /// Whether a person has to approve each call of its tools, where nothing is said of the single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
     /// What a call costs, in millionths of a US dollar; where the server tells it, what an answer costs that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micro_usd: Option<u64>,
@@ -315,12 +318,6 @@ impl ToolSettings {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// The tools whose calls a person has to approve one by one, by the upstream's names.
-    pub fn held(&self) -> impl Iterator<Item = &str> {
-        let held = self.overrides.iter().filter(|of_one| !of_one.approval.is_none());
-        held.map(|of_one| of_one.name.as_str())
-    }
 }
 
 /// How a server's definitions are treated: what holds after its tier was asked.
@@ -330,8 +327,28 @@ pub struct ToolRules {
     pub new_tools: NewTools,
     /// Definitions that no longer match their pin.
     pub changed_tools: ChangedTools,
+    /// Who holds back the calls of tools of which nothing is said one by one; `None` where nobody does.
+    pub approval: Option<HeldBy>,
     /// What is said of single tools.
     pub overrides: Vec<ToolOverride>,
+}
+
+impl ToolRules {
+    /// Who holds back the calls of a tool, given what is said of this one; `None` where nobody does.
+    #[must_use]
+    pub fn held_by(&self, of_one: Option<&ToolOverride>) -> Option<HeldBy> {
+        match of_one.and_then(|of_one| of_one.approval) {
+            Some(CallApproval::PerCall) => Some(HeldBy::Override),
+            Some(CallApproval::None) => None,
+            None => self.approval,
+        }
+    }
+
+    /// Whether a person has to approve each call of this tool, by the upstream's name.
+    #[must_use]
+    pub fn holds(&self, tool: &str) -> bool {
+        self.held_by(self.overrides.iter().find(|of_one| of_one.name == tool)).is_some()
+    }
 }
 
 /// What happens to a new definition.
@@ -375,9 +392,9 @@ pub struct ToolOverride {
     /// The tool's own trust zone, in place of its server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Name>,
-    /// Whether a person has to approve each call.
-    #[serde(default, skip_serializing_if = "CallApproval::is_none")]
-    pub approval: CallApproval,
+    /// Whether a person has to approve each call: where it is left out, as its server or its tier says, and `none` lifts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
     /// What a call costs, in millionths of a US dollar; where the server tells it, what an answer costs that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micro_usd: Option<u64>,
@@ -412,9 +429,7 @@ impl ToolOverride {
             cost_on_error: self.cost_on_error,
         }
     }
-}
 
-impl ToolOverride {
     /// What it says of how much may be used.
     #[must_use]
     pub fn metering(&self) -> Metering {
@@ -438,12 +453,17 @@ pub enum CallApproval {
     PerCall,
 }
 
-impl CallApproval {
-    /// Whether nobody has to.
-    #[must_use]
-    pub const fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
+/// Who says that a person has to approve each call of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBy {
+    /// The server, of this tool.
+    #[serde(rename = "per-call")]
+    Override,
+    /// The server, of all its tools.
+    Server,
+    /// The tier, of all tools of its servers.
+    Tier,
 }
 
 /// Bounds on each call to a server.

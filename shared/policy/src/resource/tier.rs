@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::server::{ChangedTools, Limits, McpServerSpec, NewTools, Rollout, Tier, ToolRules};
+use super::server::{
+    CallApproval, ChangedTools, HeldBy, Limits, McpServerSpec, NewTools, Rollout, Tier, ToolRules,
+};
 use super::{ByteSize, HumanDuration, Name};
 
 /// The spec of a `TierDefaults`, whose name is that of the tier.
@@ -33,11 +35,14 @@ pub struct TierTools {
     /// Definitions that no longer match their pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_tools: Option<ChangedTools>,
+    /// Whether a person has to approve each call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CallApproval>,
 }
 
 impl TierTools {
     const fn is_empty(&self) -> bool {
-        self.new_tools.is_none() && self.changed_tools.is_none()
+        self.new_tools.is_none() && self.changed_tools.is_none() && self.approval.is_none()
     }
 }
 
@@ -104,6 +109,8 @@ pub struct Effective {
     pub new_tools: Sourced<NewTools>,
     /// Definitions that no longer match their pin.
     pub changed_tools: Sourced<ChangedTools>,
+    /// Whether a person has to approve each call of tools of which nothing is said one by one.
+    pub approval: Sourced<CallApproval>,
     /// How long an answer may take.
     pub timeout: Sourced<HumanDuration>,
     /// How large a request may be.
@@ -140,6 +147,7 @@ impl Effective {
                 tier,
                 ChangedTools::default(),
             ),
+            approval: pick(server.tools.approval, theirs.tools.approval, tier, CallApproval::default()),
             timeout: pick(own.timeout, limits.timeout, tier, built_in.timeout),
             max_request_bytes: pick(
                 own.max_request_bytes,
@@ -175,6 +183,11 @@ impl Effective {
         ToolRules {
             new_tools: self.new_tools.value,
             changed_tools: self.changed_tools.value,
+            approval: match (self.approval.value, self.approval.from) {
+                (CallApproval::None, _) => None,
+                (CallApproval::PerCall, Origin::Tier(_)) => Some(HeldBy::Tier),
+                (CallApproval::PerCall, Origin::Server | Origin::BuiltIn) => Some(HeldBy::Server),
+            },
             overrides: server.tools.overrides.clone(),
         }
     }
@@ -210,6 +223,44 @@ mod tests {
         assert_eq!(effective.max_request_bytes.from, Origin::BuiltIn);
         assert_eq!(effective.rollout.value.as_ref().map(Name::as_str), Some("careful"));
         assert_eq!(gold.to_string(), "TierDefaults/gold");
+    }
+
+    #[test]
+    fn a_call_is_held_by_the_tool_or_else_the_server_or_else_the_tier_and_none_lifts_it() {
+        let tools = |approval: Option<&str>| match approval {
+            Some(word) => json!({ "approval": word }),
+            None => json!({}),
+        };
+        let (none, held) = (Some("none"), Some("per-call"));
+        for (of_tier, of_server, of_tool, expected) in [
+            (None, None, None, None),
+            (None, None, none, None),
+            (None, None, held, Some(HeldBy::Override)),
+            (None, held, None, Some(HeldBy::Server)),
+            (None, held, none, None),
+            (held, None, None, Some(HeldBy::Tier)),
+            (held, None, none, None),
+            (held, None, held, Some(HeldBy::Override)),
+            (held, none, None, None),
+            (held, none, held, Some(HeldBy::Override)),
+            (held, held, None, Some(HeldBy::Server)),
+            (none, held, None, Some(HeldBy::Server)),
+            (none, None, None, None),
+        ] {
+            let tier: TierDefaultsSpec = serde_json::from_value(json!({ "tools": tools(of_tier) })).unwrap();
+            let mut own = tools(of_server);
+            let mut one = tools(of_tool);
+            one["name"] = "pay".into();
+            own["overrides"] = json!([one]);
+            let own = server(json!({ "tools": own }));
+            let rules = Effective::of(&own, Some(&tier)).rules(&own);
+            let label = format!("tier {of_tier:?}, server {of_server:?}, tool {of_tool:?}");
+            assert_eq!(rules.held_by(rules.overrides.first()), expected, "{label}");
+            assert_eq!(rules.holds("pay"), expected.is_some(), "{label}");
+            assert_eq!(rules.holds("find"), rules.approval.is_some(), "{label}");
+            let again: McpServerSpec = serde_json::from_value(json!(own)).unwrap();
+            assert_eq!(again, own, "what is written stays written: {label}");
+        }
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn definition(entry: &DefinitionEntry) -> Vec<u8> {
     if let Some(alias) = alias {
         let _ = write!(out, "\"alias\":{},", json(alias));
     }
-    if !approval.is_none() {
+    if let Some(approval) = approval {
         let _ = write!(out, "\"approval\":{},", json(approval));
     }
     if !data_classes.is_empty() {

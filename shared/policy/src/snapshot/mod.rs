@@ -20,8 +20,8 @@ use serde_json::value::RawValue;
 
 use crate::circumstances::Era;
 use crate::resource::{
-    AccessPolicySpec, AuditMode, Auth, BundleMember, BundleMembership, CallApproval, ClientSpec, Environment,
-    Grant, Hosting, Limits, Metering, Name, Network, PlaneLabels, PrincipalSpec, Sandbox, Tier, ToolCost,
+    AccessPolicySpec, AuditMode, Auth, BundleMember, BundleMembership, ClientSpec, Environment, Grant,
+    HeldBy, Hosting, Limits, Metering, Name, Network, PlaneLabels, PrincipalSpec, Sandbox, Tier, ToolCost,
     Transport, Uid,
 };
 
@@ -295,9 +295,9 @@ pub struct DefinitionEntry {
     /// Its own zone, in place of its server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Name>,
-    /// Whether a person has to approve each call; never for prompts.
-    #[serde(default, skip_serializing_if = "CallApproval::is_none")]
-    pub approval: CallApproval,
+    /// Who says that a person has to approve each call; `None` where nobody has to, and for prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<HeldBy>,
     /// Whether it may be used.
     pub state: DefinitionState,
 }

@@ -243,11 +243,11 @@ fn each_problem_names_line_resource_field_and_what_would_be_right() {
         ),
         (server("  tools: { costOnError: never }"), 6, "McpServer/x", "spec.tools.costOnError", "free"),
         (
-            document("TierDefaults", "  tools: { approval: per-call }"),
+            document("TierDefaults", "  tools: { approval: always }"),
             5,
             "TierDefaults/x",
             "spec.tools.approval",
-            "known but not enforced",
+            "per-call",
         ),
         (
             document("Client", "  match: { oauthClientIds: [] }"),

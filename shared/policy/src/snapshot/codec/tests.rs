@@ -19,6 +19,10 @@ fn every_entry_reads_back_as_it_was_written_and_is_canonical() {
         &approved(&json!({ "name": "all \"members\"" })),
         &json!({ "alias": "all", "dataClasses": ["a", "b"], "zone": "internal", "approval": "per-call" }),
     ));
+    for by in ["server", "tier"] {
+        let state = approved(&json!({ "name": by }));
+        entries.push(crate::fixture::tool_as("crm", by, &state, &json!({ "approval": by })));
+    }
     for entry in entries {
         let body = entry.encode();
         let text = String::from_utf8(body.clone()).unwrap();
