@@ -98,6 +98,8 @@ struct Inner {
     /// Counts the purses: what was found by an older one is out of date.
     generation: AtomicU64,
     limits: Limits,
+    /// How many meters there are.
+    meters: Arc<AtomicUsize>,
     repeats: OnceLock<Repeats>,
     /// Random for each process: nobody outside can aim at a mark.
     hasher: RandomState,
@@ -188,6 +190,7 @@ impl Metering {
             purse: ArcSwap::new(purse),
             generation: AtomicU64::new(0),
             limits: Limits::default(),
+            meters: Arc::default(),
             repeats: OnceLock::new(),
             hasher: RandomState::new(),
             urgent: Notify::new(),
