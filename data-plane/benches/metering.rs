@@ -1,5 +1,10 @@
 //! What metering adds to a call: its meter found, everything that applies taken, and settled. The bar is 300 ns for four budgets.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails says so")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that fails says so"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
