@@ -156,6 +156,11 @@ impl Upstream {
                 self.tool(id, result)
             }
             "big" => self.tool(id, text(&"x".repeat(2 << 20))),
+            "priced" => {
+                let mut result = text("it was not free");
+                result["_meta"] = json!({"example.com/cost": params["arguments"]["cost"]});
+                self.tool(id, result)
+            }
             "own_error" => self.error(id, -31999, "an error of its own"),
             "broken" => wire::status(StatusCode::INTERNAL_SERVER_ERROR),
             "slow" => {

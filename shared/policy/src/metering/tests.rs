@@ -227,6 +227,8 @@ fn costs_are_the_tools_own_or_the_servers_and_bounded() {
     assert_eq!(asked.reserved(), money(900));
     let of = |told| asked.of(told, false).micro_usd;
     assert_eq!((of(Some(12)), of(Some(901)), of(None)), (12, 900, 900), "what is not told costs the most");
+    let own = cost(json!({ "costMicroUsd": 5 }), json!({ "costFrom": "c", "maxCostMicroUsd": 90 }));
+    assert_eq!(own.of(None, false), money(90), "not what other tools of the server cost");
     let asked = cost(told, json!({ "costMicroUsd": 40, "costOnError": "free" }));
     assert_eq!((asked.of(None, false), asked.of(Some(3), false)), (money(40), money(3)));
     assert_eq!(asked.of(Some(3), true), Price::default());

@@ -287,11 +287,14 @@ impl ToolCost {
         *self == Self::default()
     }
 
-    /// This, and of a server's own words what is left out here.
+    /// This, and of a server's own words what is left out here. A tool whose cost is told does not cost what others of the server do
+    /// where it is not told.
     #[must_use]
     pub fn or(&self, server: &Self) -> Self {
         Self {
-            cost_micro_usd: self.cost_micro_usd.or(server.cost_micro_usd),
+            cost_micro_usd: self
+                .cost_micro_usd
+                .or(server.cost_micro_usd.filter(|_| self.cost_from.is_none())),
             max_cost_micro_usd: self.max_cost_micro_usd.or(server.max_cost_micro_usd),
             cost_from: self.cost_from.clone().or_else(|| server.cost_from.clone()),
             cost_on_error: self.cost_on_error.or(server.cost_on_error),
