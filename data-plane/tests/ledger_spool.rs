@@ -16,7 +16,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use portcullis_data_plane::ledger::{
     ApprovalFacts, AuditRecord, Decision, Filter, KeyFacts, LatencySplit, Outcome, PrincipalFacts, ReadError,
-    Sizes, Spool, SpoolConfig, SpoolError, SpoolFull, UpstreamFacts, read,
+    Sizes, SpentFacts, SpentLine, Spool, SpoolConfig, SpoolError, SpoolFull, UpstreamFacts, read,
 };
 use portcullis_policy::Reason;
 use portcullis_policy::resource::{PrincipalKind, Uid};
@@ -328,6 +328,19 @@ fn the_longest_texts_are_cut_and_named() {
             by: Some(Arc::from(long.as_str())),
         })),
         span_id: Some(long),
+        // As many as one call may debit, in their longest form; they are kept whole.
+        spent: Some(Box::new(SpentFacts {
+            plane: Uuid::max(),
+            life: u32::MAX,
+            accounts: vec![
+                SpentLine {
+                    account: format!("customer:micro-usd:quarter:rolling:{}", Uuid::max()).into(),
+                    epoch: u32::MAX,
+                    spent: u64::MAX,
+                };
+                24
+            ],
+        })),
         ..record(1)
     };
     let one_field = AuditRecord { exposed_name: monster.exposed_name.clone(), ..record(2) };
@@ -335,6 +348,7 @@ fn the_longest_texts_are_cut_and_named() {
     spool.reserve().unwrap().write(&one_field).unwrap();
     let read = all(dir.path());
     assert_eq!(read[0].truncated.len(), 15);
+    assert_eq!(read[0].spent, monster.spent);
     assert!(read[0].exposed_name.as_deref().unwrap().ends_with('…'));
     assert_eq!(read[1].truncated, ["exposedName"]);
     assert_eq!(

@@ -201,6 +201,7 @@ async fn a_plane_that_ends_in_good_order_gives_back_everything() {
         assert!(passed(&metered.call("echo", json!({})).await));
     }
     let Metered { plane, known, dir, world, leases, policy, .. } = metered;
+    let leases = leases.unwrap();
     let account = policy.compile(1).budgets().next().unwrap().1.account;
     let metering = plane.metering.clone();
     plane.end().await;
@@ -210,7 +211,7 @@ async fn a_plane_that_ends_in_good_order_gives_back_everything() {
     // And its ledger says the same.
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join("ledger"), copy.path().join("ledger")).unwrap();
-    let again = leases_fake::Plane::start(copy.path(), world.spool_dir(), &known, leases.unwrap().addr);
+    let again = leases_fake::Plane::start(copy.path(), world.spool_dir(), &known, leases.addr);
     again.linked().await;
     let line = known.overs().pop().unwrap().lines[0];
     assert_eq!((line.spent, line.ceiling), (40, 40));

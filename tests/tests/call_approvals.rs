@@ -776,3 +776,51 @@ spec: { rules: [ { rights: ["approvals:decide"], servers: [github] }, { rights: 
     assert!(applied.proposal.is_some(), "{applied:?}");
     held(&bot.call("crm_refund", json!({})).await);
 }
+
+/// What else limits the call: waiting debits nothing, and no approval is used up for a call that a budget denies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_debits_nothing_and_an_empty_budget_wastes_no_approval() {
+    let world = World::start(Upstream::legacy(&["lookup", "refund"]).await).await;
+    let document = |calls: u32| {
+        format!(
+            r#"
+apiVersion: portcullis/v1
+kind: VirtualKey
+metadata: {{ name: frugal }}
+spec:
+  principal: {{ kind: agent, subject: frugal }}
+  grants: [ {{ server: crm, allow: ["*"] }} ]
+  budgets: [ {{ calls: {calls}, period: 1y }} ]
+  loopBreaker: {{ calls: 2, within: 1h }}
+"#
+        )
+    };
+    let applied = world.admin().apply(&document(1)).await;
+    world.settle().await;
+    let frugal = world.portcullis.plane.modern("/mcp", &secret(&applied, "frugal"));
+    // A lease that is not there within milliseconds denies; it comes.
+    let refund = async |reason: &str| {
+        let told = async || {
+            let answer = frugal.call("crm_refund", json!({"amount": 10})).await;
+            let met = if answer.succeeded() { String::new() } else { answer.reason() };
+            (met == reason).then_some(answer)
+        };
+        eventually(&format!("a refund that meets {reason:?}"), told).await.0
+    };
+    let id = held(&refund("approval_required").await);
+    for _ in 0..5 {
+        assert_eq!(held(&refund("approval_required").await), id, "it waits, and is no loop");
+    }
+    assert_eq!(world.decide(&id, true).await.unwrap().state, "approved");
+    eventually("the only call of the budget", async || {
+        frugal.call("crm_lookup", json!({})).await.succeeded().then_some(())
+    })
+    .await;
+    let calls = world.crm.calls();
+    refund("budget_exhausted").await;
+    assert_eq!(world.get(&id).await.approval.unwrap().state, "approved", "it is good yet");
+    world.admin().apply(&document(2)).await;
+    world.settle().await;
+    refund("").await;
+    assert_eq!(world.crm.calls(), calls + 1);
+}

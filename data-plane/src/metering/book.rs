@@ -40,7 +40,7 @@ pub(super) fn read(bytes: &[u8], stranger: Uuid) -> Found {
         Err(at) => return other(format!("it is damaged at byte {at}")),
     };
     match recover(stranger, records) {
-        Ok(recovery) => Found { recovery, damage: None, torn: bytes.len() - whole },
+        Ok(recovery) => Found { recovery, damage: None, torn: bytes.len().saturating_sub(whole) },
         Err(disordered) => other(disordered.to_string()),
     }
 }

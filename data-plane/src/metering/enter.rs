@@ -29,19 +29,19 @@ const CROWDED_RETRY: Duration = Duration::from_secs(1);
 
 /// What is asked of the meter. The same again is a loop, perhaps.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub struct Asked<'a> {
     /// The JSON-RPC method.
-    pub(crate) method: &'a str,
+    pub method: &'a str,
     /// The name, or the URI.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// The arguments, byte for byte: the same in another order, or with other spaces, is another call here.
-    pub(crate) arguments: Option<&'a RawValue>,
+    pub arguments: Option<&'a RawValue>,
 }
 
 /// A call that may go out. Dropped without a settlement it is spent whole, since nobody knows what became of it.
 #[derive(Debug)]
 #[must_use = "a call that is dropped unsettled is spent whole"]
-pub(crate) struct Entered {
+pub struct Entered {
     meter: Arc<Meter>,
     reservation: Option<Reservation>,
     inside: Vec<Inside>,
@@ -51,7 +51,7 @@ pub(crate) struct Entered {
 /// A call that could go out and does not yet. Dropped, it gives back everything: it did not happen.
 #[derive(Debug)]
 #[must_use = "a call that is dropped here does not happen"]
-pub(crate) struct Held {
+pub struct Held {
     entered: Option<Entered>,
     mark: Option<CallMark>,
     metering: Metering,
@@ -66,7 +66,8 @@ impl Held {
     }
 
     /// It goes out now. The loop breaker counts it; it is too late to deny it.
-    pub(crate) fn go(mut self) -> Option<Entered> {
+    #[must_use]
+    pub fn go(mut self) -> Option<Entered> {
         let _ = self.count();
         self.entered.take()
     }
@@ -82,7 +83,7 @@ impl Drop for Held {
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     /// It certainly never reached its server.
     Unsent,
     /// With an answer, in which the server told so much, perhaps.
@@ -98,7 +99,8 @@ pub(crate) enum Ended {
 
 impl Ended {
     /// What such an end costs.
-    pub(crate) fn price(self, cost: &Cost) -> Price {
+    #[must_use]
+    pub fn price(self, cost: &Cost) -> Price {
         match self {
             Self::Unsent => Price::default(),
             Self::Answered { told, error } => cost.of(told, error),
@@ -110,18 +112,20 @@ impl Ended {
 impl Metering {
     /// Lets a call pass, or says why not. `None` where nothing meters it. Waits as long as a limit says that a call may wait, and for a
     /// few milliseconds where the lease in hand is empty.
-    pub(crate) async fn enter(
-        &self,
-        permit: &Permit,
-        asked: Asked<'_>,
-    ) -> Result<Option<Entered>, Box<Refused>> {
+    ///
+    /// # Errors
+    /// [`Refused`]: the call is to be denied.
+    pub async fn enter(&self, permit: &Permit, asked: Asked<'_>) -> Result<Option<Entered>, Box<Refused>> {
         let Some(mut held) = self.hold(permit, asked).await? else { return Ok(None) };
         held.count()?;
         Ok(held.entered.take())
     }
 
     /// The same for a call that something else may stop yet: the loop breaker looks, and counts when it [goes](Held::go).
-    pub(crate) async fn hold(&self, permit: &Permit, asked: Asked<'_>) -> Result<Option<Held>, Box<Refused>> {
+    ///
+    /// # Errors
+    /// [`Refused`]: the call is to be denied.
+    pub async fn hold(&self, permit: &Permit, asked: Asked<'_>) -> Result<Option<Held>, Box<Refused>> {
         let now = self.now();
         let meter = match self.meter(permit, now) {
             Ok(Some(meter)) => meter,
@@ -284,7 +288,7 @@ impl Entered {
     }
 
     /// The call ended: pays for it, and says what is to be recorded. Lets the next one in.
-    pub(crate) fn settle(mut self, ended: Ended) -> Settlement {
+    pub fn settle(mut self, ended: Ended) -> Settlement {
         let price = ended.price(&self.meter.cost);
         let mut lines = Vec::new();
         let meter = &self.meter;

@@ -32,6 +32,8 @@ pub struct Keeper {
     pub(super) born: watch::Receiver<Option<Holder>>,
     /// Of this process.
     pub(super) nonce: [u8; 16],
+    /// This plane was refused as a stranger, and came as another that nobody knows yet.
+    pub(super) refused: bool,
 }
 
 impl Keeper {
@@ -41,7 +43,7 @@ impl Keeper {
         born: watch::Receiver<Option<Holder>>,
     ) -> io::Result<Self> {
         let nonce = portcullis_seal::random().map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { metering, over, born, nonce })
+        Ok(Self { metering, over, born, nonce, refused: false })
     }
 
     /// Speaks with the control plane, as the plane that the authorization stands for, and beats, until it is stopped.

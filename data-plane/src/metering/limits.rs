@@ -205,7 +205,9 @@ impl Limits {
             freed: Notify::new(),
         });
         table.limits.insert(key, Arc::clone(&limit));
-        table.fresh.push(Arc::clone(&limit));
+        if table.fresh.len() < self.bound {
+            table.fresh.push(Arc::clone(&limit));
+        }
         Ok(limit)
     }
 

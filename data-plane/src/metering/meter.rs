@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,8 +18,10 @@ use super::Metering;
 use super::limits::{Limit, TooMany};
 use super::witness::account_text;
 
-/// Things of which one principal's meters are kept.
+/// Things of which one principal's meters are kept; with more of them it begins anew.
 const MAX_METERS: usize = 1_024;
+/// Meters that are kept of all principals. Beyond that they are made for each call: slower, and no less exact.
+const MAX_ALL: usize = 262_144;
 
 /// What meters one kind of call.
 #[derive(Debug)]
@@ -39,6 +42,24 @@ pub(crate) struct Meter {
     pub(super) principal: Uuid,
     /// As long as these live, their addresses are theirs.
     _of: (Arc<Server>, Option<Arc<Tool>>),
+    _counted: Counted,
+}
+
+/// One meter more, until it is dropped.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Relaxed);
+        Self(Arc::clone(all))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A budget that it debits.
@@ -105,7 +126,7 @@ impl Metering {
             return Ok(Some(Arc::clone(meter)));
         }
         let made = self.make(permit, now)?;
-        if let Some(meter) = &made {
+        if let Some(meter) = made.as_ref().filter(|_| self.0.meters.load(Relaxed) <= MAX_ALL) {
             meters.0.rcu(|old| {
                 let mut new = if old.len() >= MAX_METERS { HashMap::new() } else { HashMap::clone(old) };
                 new.insert(place, Arc::clone(meter));
@@ -159,6 +180,7 @@ impl Metering {
             cost,
             principal: of.principal_id(),
             _of: (Arc::clone(permit.server()), tool),
+            _counted: Counted::one(&self.0.meters),
         })))
     }
 

@@ -34,11 +34,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 pub use clock::MonoClock;
-pub(crate) use enter::{Asked, Ended, Entered, Held};
+pub use enter::{Asked, Ended, Entered, Held};
 pub use keeper::Keeper;
-pub(crate) use refused::Refused;
+pub use refused::Refused;
 
-pub(crate) use crate::ledger::{SpentFacts, SpentLine};
+use crate::ledger::{SpentFacts, SpentLine};
 
 use book::Book;
 use disk::Directory;
@@ -79,11 +79,11 @@ pub struct MeteringError {
 
 /// What a call cost.
 #[derive(Debug)]
-pub(crate) struct Settlement {
+pub struct Settlement {
     /// In millionths of a US dollar.
-    pub(crate) cost_micro_usd: u64,
+    pub cost_micro_usd: u64,
     /// What its accounts have spent by now; none where no account paid from a lease.
-    pub(crate) spent: Option<Box<SpentFacts>>,
+    pub spent: Option<Box<SpentFacts>>,
 }
 
 /// Metering on this plane. Clones share it.
@@ -98,6 +98,8 @@ struct Inner {
     /// Counts the purses: what was found by an older one is out of date.
     generation: AtomicU64,
     limits: Limits,
+    /// How many meters there are.
+    meters: Arc<AtomicUsize>,
     repeats: OnceLock<Repeats>,
     /// Random for each process: nobody outside can aim at a mark.
     hasher: RandomState,
@@ -188,6 +190,7 @@ impl Metering {
             purse: ArcSwap::new(purse),
             generation: AtomicU64::new(0),
             limits: Limits::default(),
+            meters: Arc::default(),
             repeats: OnceLock::new(),
             hasher: RandomState::new(),
             urgent: Notify::new(),
@@ -276,6 +279,3 @@ fn stranger() -> io::Result<Uuid> {
     let bytes = portcullis_seal::random::<16>().map_err(|error| io::Error::other(error.to_string()))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
-
-#[cfg(test)]
-mod tests;

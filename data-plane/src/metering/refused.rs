@@ -15,15 +15,15 @@ const FULL_RETRY_MS: u64 = 1_000;
 
 /// A call that does not go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// The code.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
     /// The budget, limit or loop breaker.
-    pub(crate) rule: Rule,
+    pub rule: Rule,
     /// For the caller.
-    pub(crate) sentence: String,
+    pub sentence: String,
     /// When it may be worth another try.
-    pub(crate) retry_after_ms: u64,
+    pub retry_after_ms: u64,
 }
 
 impl Refused {

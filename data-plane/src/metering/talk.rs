@@ -51,7 +51,8 @@ enum Ended {
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::FailedPrecondition => Self::Stranger(status.message().to_owned()),
+            // Said of strangers alone (see Birth).
+            Code::FailedPrecondition | Code::PermissionDenied => Self::Stranger(status.message().to_owned()),
             _ => Self::Status(Box::new(status)),
         }
     }
@@ -80,8 +81,9 @@ pub(super) async fn run(
         match &ended {
             // It could not be made again.
             Ended::Connect(_) | Ended::Config(_) => keeper.metering.purse().cut_off(),
-            Ended::Stranger(_) => keeper.come_as_another(),
-            Ended::Status(_) | Ended::NoAnswer | Ended::Closed => {}
+            // Who is refused as a newcomer too has another trouble, of which new names are no cure.
+            Ended::Stranger(_) if !keeper.refused => keeper.come_as_another(),
+            Ended::Stranger(_) | Ended::Status(_) | Ended::NoAnswer | Ended::Closed => {}
         }
         let pause = backoff.next(random());
         let text = ended.to_string();
@@ -142,6 +144,7 @@ impl Keeper {
         };
         let (mut inbound, known) = timeout(PATIENCE, known).await.map_err(|_| Ended::NoAnswer)??;
         self.metering.figures().conversations.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.refused = false;
         tracing::info!(%holder, unsettled = known.unsettled.len(), "the control plane meters this plane");
         while let Some(over) = self.over.first() {
             timeout(PATIENCE, tell_over(&out, &mut inbound, over)).await.map_err(|_| Ended::NoAnswer)??;
@@ -169,6 +172,7 @@ impl Keeper {
         match self.metering.become_another() {
             Ok(holder) => {
                 self.over.clear();
+                self.refused = true;
                 tracing::error!(
                     %before,
                     now = %holder,
@@ -218,9 +222,8 @@ async fn say(out: &mpsc::Sender<proto::MeterRequest>, message: Out) -> Result<()
 /// The next message that this version knows.
 async fn heard(inbound: &mut Streaming<proto::MeterResponse>) -> Result<In, Ended> {
     loop {
-        match inbound.message().await?.ok_or(Ended::Closed)?.message {
-            Some(message) => return Ok(message),
-            None => {}
+        if let Some(message) = inbound.message().await?.ok_or(Ended::Closed)?.message {
+            return Ok(message);
         }
     }
 }

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "each test file uses its part of a fixture, which fails as a test fails"
 )]
 
@@ -404,9 +405,13 @@ pub(crate) fn config() -> MeteringConfig {
 
 impl Plane {
     pub(crate) fn start(dir: &Path, spool: &Path, known: &Known, addr: SocketAddr) -> Self {
+        Self::start_on(&known.clock(), dir, spool, addr)
+    }
+
+    pub(crate) fn start_on(clock: &MonoClock, dir: &Path, spool: &Path, addr: SocketAddr) -> Self {
         let (metering, keeper) = loop {
             // What was dropped a moment ago may still hold the lock.
-            match Metering::open(dir, spool, config(), known.clock()) {
+            match Metering::open(dir, spool, config(), clock.clone()) {
                 Ok(opened) => break opened,
                 Err(error) if error.to_string().contains("in use") => std::thread::yield_now(),
                 Err(error) => panic!("{error}"),
