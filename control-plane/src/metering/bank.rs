@@ -66,12 +66,7 @@ pub(crate) struct Bank {
 }
 
 impl Bank {
-    /// Opens the bank of this directory. Blocks: it reads its log.
-    pub(crate) fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
-        let (log, books) = Log::open(dir)?;
-        Self::over(dir, log, books, clock)
-    }
-
+    /// Opens the bank of this directory over what its log says.
     pub(super) fn over(dir: &Path, log: Log, books: Books, clock: Clock) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let shared = Arc::new(Shared::default());

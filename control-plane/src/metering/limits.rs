@@ -58,6 +58,8 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Limits {
     started: Instant,
+    /// No data plane was ever known when this process began, so that none can hold a share of anything.
+    nobody_before: bool,
     max_buckets: usize,
     inner: Mutex<Inner>,
 }
@@ -70,7 +72,12 @@ impl Default for Limits {
 
 impl Limits {
     fn with_room(max_buckets: usize) -> Self {
-        Self { started: Instant::now(), max_buckets, inner: Mutex::default() }
+        Self { started: Instant::now(), nobody_before: false, max_buckets, inner: Mutex::default() }
+    }
+
+    /// Of a control plane that no data plane ever spoke with, if that is so.
+    pub(crate) fn after(nobody: bool) -> Self {
+        Self { nobody_before: nobody, ..Self::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -105,7 +112,10 @@ impl Limits {
         for (id, units, burst, apart) in limits {
             let new = match inner.limits.get(&id) {
                 Some(known) => known.new,
-                None => inner.begun && inner.seen.len() < MAX_SEEN && !inner.seen.contains(&id),
+                None => {
+                    let late = inner.begun || self.nobody_before;
+                    late && inner.seen.len() < MAX_SEEN && !inner.seen.contains(&id)
+                }
             };
             if inner.seen.len() < MAX_SEEN {
                 inner.seen.insert(id);
@@ -136,7 +146,7 @@ impl Limits {
             }
             // Until a term after the start others may hold shares that an earlier process lent; afterwards all that are held are
             // known here, and a bucket that was let go was held by nobody.
-            let settled = now >= Mono(0).plus(TERM + SLACK);
+            let settled = self.nobody_before || now >= Mono(0).plus(TERM + SLACK);
             let (fresh, since) = if known.new && settled { (true, now) } else { (false, Mono(0)) };
             let shares = Shares::new(known.units, known.burst, TERM, since, fresh);
             inner.lent.insert(

@@ -49,10 +49,12 @@ pub(crate) struct Metering {
 impl Metering {
     /// Opens what is in this directory. Blocks: it reads the log.
     pub(crate) fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let (log, books) = log::Log::open(dir)?;
+        let limits = Arc::new(limits::Limits::after(books.planes.is_empty()));
         Ok(Self {
-            bank: Bank::open(dir, clock)?,
+            bank: Bank::over(dir, log, books, clock)?,
             fleet: fleet::Fleet::default(),
-            limits: Arc::default(),
+            limits,
             sums: Arc::default(),
         })
     }

@@ -44,7 +44,8 @@ fn ask(holder: Holder, account: AccountId, seq: u64, want: u64) -> Ask {
 }
 
 fn open(dir: &Path) -> Bank {
-    Bank::open(dir, Clock::new(|| NOW)).unwrap()
+    let (log, books) = Log::open(dir).unwrap();
+    Bank::over(dir, log, books, Clock::new(|| NOW)).unwrap()
 }
 
 async fn configure(bank: &Bank, account: AccountId, limit: u64) {

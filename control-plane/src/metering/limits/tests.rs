@@ -48,6 +48,14 @@ fn a_burst_is_given_out_only_of_a_limit_that_is_new_since_the_start() {
 }
 
 #[test]
+fn where_no_plane_ever_was_every_limit_is_new_at_once() {
+    let limits = Limits::after(true);
+    known(&limits, false);
+    let assigned = limits.ask_at(Mono::from_millis(1), id(1), (LIMIT, None), &wanting(1_000));
+    assert_eq!((assigned.share, assigned.gift), (100_000, 10_000));
+}
+
+#[test]
 fn for_a_term_after_the_start_nobody_gets_more_than_it_says_that_it_holds() {
     let limits = Limits::default();
     known(&limits, false);
