@@ -35,9 +35,9 @@ pub enum RulePath {
     /// What a server's document says of calls of one tool: `spec.tools.overrides[TOOL].approval`.
     CallApproval(Arc<str>),
     /// A place in a list of limits: `spec.budgets[N]`, or `spec.loopBreaker`, which is no list.
-    Limit(&'static str, u32),
+    Limit(LimitList, u32),
     /// The same of a tool: `spec.tools.overrides[TOOL].budgets[N]`.
-    ToolLimit(Arc<str>, &'static str, u32),
+    ToolLimit(Arc<str>, LimitList, u32),
     /// `spec.grants[N]`
     Grant(u32),
     /// `spec.tools[N]`
@@ -46,6 +46,32 @@ pub enum RulePath {
     Team(u32),
     /// The state of the approval of a tool or prompt: `tools/NAME`, `prompts/NAME`.
     Approval(DefinitionKind, Arc<str>),
+}
+
+/// Which of the fields that say how much may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitList {
+    /// `budgets`
+    Budgets,
+    /// `rateLimits`
+    RateLimits,
+    /// `concurrency`
+    Concurrency,
+    /// `loopBreaker`, which is no list
+    LoopBreaker,
+}
+
+impl LimitList {
+    /// The field as documents spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budgets => "budgets",
+            Self::RateLimits => "rateLimits",
+            Self::Concurrency => "concurrency",
+            Self::LoopBreaker => "loopBreaker",
+        }
+    }
 }
 
 /// What a definition defines.
@@ -107,9 +133,11 @@ impl fmt::Display for RulePath {
             Self::Bounds => f.write_str("bounds"),
             Self::Field(field) => f.write_str(field),
             Self::CallApproval(tool) => write!(f, "spec.tools.overrides[{tool}].approval"),
-            Self::Limit("loopBreaker", _) => f.write_str("spec.loopBreaker"),
-            Self::Limit(list, at) => write!(f, "spec.{list}[{at}]"),
-            Self::ToolLimit(tool, list, at) => write!(f, "spec.tools.overrides[{tool}].{list}[{at}]"),
+            Self::Limit(LimitList::LoopBreaker, _) => f.write_str("spec.loopBreaker"),
+            Self::Limit(list, at) => write!(f, "spec.{}[{at}]", list.as_str()),
+            Self::ToolLimit(tool, list, at) => {
+                write!(f, "spec.tools.overrides[{tool}].{}[{at}]", list.as_str())
+            }
             Self::Grant(at) => write!(f, "spec.grants[{at}]"),
             Self::Member(at) => write!(f, "spec.tools[{at}]"),
             Self::Team(at) => write!(f, "spec.members.teams[{at}]"),

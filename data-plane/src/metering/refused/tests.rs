@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use portcullis_policy::rule::LimitList;
 use uuid::Uuid;
 
 use super::*;
@@ -16,8 +17,8 @@ fn denied(level: Level, unit: Unit, why: Why, seconds: u64) -> Denied {
 
 #[test]
 fn a_budget_is_named_with_its_owner_and_when_it_refills() {
-    let list = |kind| rule(kind, RulePath::Limit("budgets", 0));
-    let tool = rule(Kind::McpServer, RulePath::ToolLimit(Arc::from("refund"), "budgets", 0));
+    let list = |kind| rule(kind, RulePath::Limit(LimitList::Budgets, 0));
+    let tool = rule(Kind::McpServer, RulePath::ToolLimit(Arc::from("refund"), LimitList::Budgets, 0));
     for (of, denied, sentence) in [
         (
             list(Kind::Customer),
@@ -54,7 +55,7 @@ fn a_budget_is_named_with_its_owner_and_when_it_refills() {
 
 #[test]
 fn limits_and_loops_say_what_to_do() {
-    let of = rule(Kind::McpServer, RulePath::Limit("rateLimits", 1));
+    let of = rule(Kind::McpServer, RulePath::Limit(LimitList::RateLimits, 1));
     let limited = |outage| Limited { retry_after: Duration::from_micros(1_500), outage };
     let refused = Refused::rate(&of, limited(false));
     assert_eq!((refused.reason, refused.retry_after_ms), (Reason::RateLimited, 2));

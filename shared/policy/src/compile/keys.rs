@@ -95,16 +95,18 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
     (by_hash, by_name)
 }
 
+type Grants = Arc<[Grant]>;
+
 /// One list for all equal ones. Most come shared: these are told by their address, without reading them.
 #[derive(Default)]
 struct Lists {
     /// What was given, kept so that its address is given to no other list, and the one that is used for it.
-    by_address: HashMap<usize, (Arc<[Grant]>, Arc<[Grant]>)>,
-    known: HashSet<Arc<[Grant]>>,
+    by_address: HashMap<usize, (Grants, Grants)>,
+    known: HashSet<Grants>,
 }
 
 impl Lists {
-    fn one(&mut self, grants: Arc<[Grant]>) -> Arc<[Grant]> {
+    fn one(&mut self, grants: Grants) -> Grants {
         let at = address(&grants);
         if let Some((_, one)) = self.by_address.get(&at) {
             return Arc::clone(one);
@@ -125,7 +127,7 @@ impl Lists {
 }
 
 /// Where a list is: as long as it lives, no other list is there.
-fn address(grants: &Arc<[Grant]>) -> usize {
+fn address(grants: &Grants) -> usize {
     Arc::as_ptr(grants).cast::<()>().addr()
 }
 

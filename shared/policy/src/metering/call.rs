@@ -17,7 +17,7 @@ use crate::compile::{Server, Snapshot};
 use crate::decide::{Permit, Target};
 use crate::metering::Owner;
 use crate::resource::{Each, HumanDuration};
-use crate::rule::Rule;
+use crate::rule::{LimitList, Rule};
 
 /// What meters a call.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl CallMetering {
     pub fn loops(&self) -> Option<(Loops, Rule)> {
         self.owners.iter().rev().find_map(|owner| {
             let loops = owner.loops?;
-            Some((loops, owner.owner.rule("loopBreaker", 0)))
+            Some((loops, owner.owner.rule(LimitList::LoopBreaker, 0)))
         })
     }
 
@@ -108,25 +108,25 @@ impl CallMetering {
     pub fn budget_rule(&self, account: AccountId) -> Option<Rule> {
         self.owners.iter().find_map(|owner| {
             let budget = owner.budgets.iter().find(|budget| budget.account == account)?;
-            Some(owner.owner.rule("budgets", budget.at))
+            Some(owner.owner.rule(LimitList::Budgets, budget.at))
         })
     }
 
     /// The rule that a rate limit is.
     #[must_use]
     pub fn rate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
-        self.limit_rule("rateLimits", limit, |owner| &owner.rates)
+        self.limit_rule(LimitList::RateLimits, limit, |owner| &owner.rates)
     }
 
     /// The rule that a limit of calls at once is.
     #[must_use]
     pub fn gate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
-        self.limit_rule("concurrency", limit, |owner| &owner.gates)
+        self.limit_rule(LimitList::Concurrency, limit, |owner| &owner.gates)
     }
 
     fn limit_rule(
         &self,
-        list: &'static str,
+        list: LimitList,
         limit: &LimitTerms,
         of: impl Fn(&Metered) -> &[LimitTerms],
     ) -> Option<Rule> {

@@ -7,7 +7,7 @@ use portcullis_seal::sha256;
 use uuid::Uuid;
 
 use crate::resource::{Kind, Name, Uid};
-use crate::rule::{Rule, RulePath};
+use crate::rule::{LimitList, Rule, RulePath};
 
 /// Whose budget or limit it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Owner {
 
     /// The rule at a place of one of its lists: `Customer/acme spec.budgets[0]`.
     #[must_use]
-    pub fn rule(&self, list: &'static str, at: u32) -> Rule {
+    pub fn rule(&self, list: LimitList, at: u32) -> Rule {
         let path = match &self.tool {
             None => RulePath::Limit(list, at),
             Some(tool) => RulePath::ToolLimit(Arc::clone(tool), list, at),
