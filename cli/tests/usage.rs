@@ -101,6 +101,11 @@ fn wrong_settings_end_with_2_and_are_named() {
     let err = ends(&["control-plane", "--config", &config], 2, &["line 1", "grpc-lisen"]);
     assert_eq!(err.lines().count(), 1, "{err}");
     let config = write(dir.path(), "broken.yaml", "listen: [1\n");
+    ends(
+        &["up", "--data-dir", "never-made", "--budget-wait", "2s"],
+        2,
+        &["--budget-wait", "2s is longer than 1s"],
+    );
     let err = ends(&["up", "--config", &config], 2, &["line 1"]);
     assert_eq!(err.lines().count(), 1, "{err}");
 }

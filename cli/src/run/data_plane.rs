@@ -104,6 +104,7 @@ pub(crate) fn config(
     config.trusted_proxies.clone_from(&plane.trusted_proxies);
     config.insecure_listen = plane.insecure_listen;
     config.drain_timeout = plane.drain_timeout;
+    config.metering.empty_wait = plane.budget_wait;
     config.stdio_env = stdio_env();
     config
 }

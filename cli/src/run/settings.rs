@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use portcullis_data_plane::metering::MeteringConfig;
 use portcullis_data_plane::serve::Doors;
 use portcullis_policy::resource::{HumanDuration, Network};
 use serde_json::{Value, json};
@@ -20,6 +21,9 @@ pub(crate) use self::args::{ControlPlaneArgs, DataPlaneArgs, UpArgs};
 use self::file::FileSettings;
 use crate::failure::Failure;
 use crate::output;
+
+/// The longest that calls may be told to wait for units of a budget.
+const MAX_BUDGET_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Where each value of the command line came from.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +85,7 @@ pub(crate) struct Plane {
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) insecure_listen: bool,
     pub(crate) drain_timeout: std::time::Duration,
+    pub(crate) budget_wait: std::time::Duration,
 }
 
 /// Settings of a data plane that runs apart, in force.
@@ -231,7 +236,22 @@ impl Settings {
                     HumanDuration(std::time::Duration::from_secs(30)),
                 )
                 .0,
+            budget_wait: self
+                .or(
+                    "budget-wait",
+                    args.budget_wait,
+                    |f| &f.budget_wait,
+                    |v| json!(v),
+                    HumanDuration(MeteringConfig::default().empty_wait),
+                )
+                .0,
         };
+        if plane.budget_wait > MAX_BUDGET_WAIT {
+            let wait = HumanDuration(plane.budget_wait);
+            return Err(Failure::usage(format!(
+                "--budget-wait: {wait} is longer than 1s, the most that a call waits"
+            )));
+        }
         Doors::new(plane.listen, &plane.allowed_origins, &plane.allowed_hosts)
             .map_err(|error| Failure::usage_of("--allowed-origin", error))?;
         Ok(plane)

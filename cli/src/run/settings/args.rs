@@ -74,6 +74,9 @@ pub(crate) struct PlaneArgs {
     /// How long calls may run on after SIGTERM. [default: 30s]
     #[arg(long, env = "PORTCULLIS_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub(super) drain_timeout: Option<HumanDuration>,
+    /// How long a call may wait for the control plane where all that this plane holds of a budget is used; 1s at most. [default: 20ms]
+    #[arg(long, env = "PORTCULLIS_BUDGET_WAIT", value_name = "DURATION")]
+    pub(super) budget_wait: Option<HumanDuration>,
 }
 
 /// Flags of a data plane that runs apart from its control plane.

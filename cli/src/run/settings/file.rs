@@ -26,6 +26,7 @@ pub(super) struct FileSettings {
     pub(super) trusted_proxy: Option<Vec<Network>>,
     pub(super) insecure_listen: Option<bool>,
     pub(super) drain_timeout: Option<HumanDuration>,
+    pub(super) budget_wait: Option<HumanDuration>,
     pub(super) control_plane: Option<String>,
     pub(super) plane_token_file: Option<PathBuf>,
     pub(super) ca: Option<PathBuf>,
