@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use portcullis_metering::{
-    AccountId, Ask, Epoch, FiscalMonth, Holder, Length, Level, Over, OverLine, Terms, Unit, Used,
+    AccountId, Ask, Epoch, FiscalMonth, Holder, Length, Level, Over, OverLine, PerMille, Terms, Unit, Used,
 };
 use uuid::Uuid;
 
@@ -126,6 +126,26 @@ async fn what_was_written_and_never_answered_is_debited_once() {
     assert_eq!(told, 1);
     let held = bank.read(|books, _| books.accounts.held(account(1))).await.unwrap();
     assert_eq!(held, told);
+    sound(&bank).await;
+}
+
+#[tokio::test]
+async fn a_threshold_that_is_reached_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let bank = open(dir.path());
+    let (account, warn_at) = (account(1), Some(PerMille::try_from(10).unwrap()));
+    let terms = Terms { limit: 100, warn_at, fiscal_month: FiscalMonth::JANUARY };
+    bank.run(move |round| round.command(&Command::Configure { account, terms })).await.unwrap().unwrap();
+    let first = ask(holder(1, 1), account, 1, 10);
+    let answers = bank.run(move |round| round.beat(&[first], &[], 1)).await.unwrap().unwrap();
+    let (epoch, spent) = (Epoch(answers.answers[0].epoch), answers.answers[0].granted);
+    assert!(spent >= 1, "a hundredth of the budget");
+    assert_eq!(bank.counts().warnings.load(Ordering::Relaxed), 0, "held is not used");
+    for seq in 2..5 {
+        let used = Used { spent, ..Used::default() };
+        granted(&bank, Ask { epoch, used, ..ask(holder(1, 1), account, seq, 0) }).await;
+        assert_eq!(bank.counts().warnings.load(Ordering::Relaxed), 1);
+    }
     sound(&bank).await;
 }
 
