@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use portcullis_metering::purse::{Charge, Price, Purse, Tab};
 use portcullis_metering::{AccountId, Mono};
 use portcullis_policy::compile::{Server, Tool};
-use portcullis_policy::metering::{CallMetering, Cost, LimitTerms, Loops};
+use portcullis_policy::metering::{Cost, Loops, MetLimit};
 use portcullis_policy::{Permit, Rule, Target};
 use uuid::Uuid;
 
@@ -156,8 +156,8 @@ impl Metering {
             rule: of.budget_rule(account).unwrap_or_else(Rule::closed),
         });
         let budgets = budgets.collect();
-        let rates = self.bounds(permit, of.rates(), CallMetering::rate_rule, &of, now)?;
-        let gates = self.bounds(permit, of.gates(), CallMetering::gate_rule, &of, now)?;
+        let rates = self.bounds(permit, of.rates(), now)?;
+        let gates = self.bounds(permit, of.gates(), now)?;
         if rates.iter().chain(&gates).any(|bound| bound.limit.is_gone()) {
             // It was forgotten in this very moment; the next call finds it again.
             return Err(NoMeter::Limits);
@@ -187,15 +187,13 @@ impl Metering {
     fn bounds<'a>(
         &self,
         permit: &Permit,
-        terms: impl Iterator<Item = (&'a LimitTerms, Uuid)>,
-        rule: impl Fn(&CallMetering, &LimitTerms) -> Option<Rule>,
-        of: &CallMetering,
+        met: impl Iterator<Item = MetLimit<'a>>,
         now: Mono,
     ) -> Result<Box<[Bound]>, NoMeter> {
-        let bound = |(terms, subject): (&LimitTerms, Uuid)| -> Result<Bound, NoMeter> {
+        let bound = |MetLimit { terms, subject, rule }: MetLimit<'a>| -> Result<Bound, NoMeter> {
             let limit = self.limits().find(terms, subject, permit.snapshot(), now)?;
-            Ok(Bound { limit, wait: terms.wait, rule: rule(of, terms).unwrap_or_else(Rule::closed) })
+            Ok(Bound { limit, wait: terms.wait, rule })
         };
-        terms.map(bound).collect()
+        met.map(bound).collect()
     }
 }

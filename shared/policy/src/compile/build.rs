@@ -81,7 +81,10 @@ pub(super) fn build(
     let servers = servers(sorted.servers, &zones, &mut notes);
     let sandboxes = servers.values().filter_map(|server| server.twin.clone()).map(|twin| (twin.uid(), twin));
     let sandboxes = sandboxes.collect();
-    let (offers, tools, prompts) = definitions(sorted.definitions, &servers, &zones, &mut notes);
+    let metered_tools: MeteredTools =
+        servers.values().map(|server| (server.uid(), of_tools(&server.entry))).collect();
+    let (offers, tools, prompts) =
+        definitions(sorted.definitions, &servers, &zones, &metered_tools, &mut notes);
     let offered = Offered { offers: &offers, tools: &tools };
     let bundles = bundles(sorted.bundles, &teams, &servers, &offered, &mut notes);
     let of_teams = memberships(&bundles);
@@ -100,7 +103,7 @@ pub(super) fn build(
         metered: &metered,
     };
     let (by_hash, by_key_name) = keys(sorted.keys, &known, &mut notes);
-    let metered = all_metered(metered, &by_key_name, &servers);
+    let metered = all_metered(metered, &by_key_name, &servers, metered_tools);
     keyed.dangling(&by_key_name, &clients, &mut notes);
     admission::dangling(&servers, &teams, &by_key_name, &mut notes);
     let there = |kind: Kind, name: &str| match kind {
@@ -310,11 +313,15 @@ fn tenants(customers: &[CustomerEntry], teams: &[TeamEntry]) -> Tenants {
     }
 }
 
+/// What servers say of their tools, by the server's uid and the upstream's name.
+pub(super) type MeteredTools = HashMap<Uid, BTreeMap<String, Arc<Metered>>>;
+
 /// Whatever says how much may be used, in the order of levels, then of names.
 fn all_metered(
     tenants: Tenants,
     keys: &HashMap<Name, Arc<Principal>>,
     servers: &HashMap<Name, Arc<Server>>,
+    mut tools: MeteredTools,
 ) -> Vec<Arc<Metered>> {
     let keys: BTreeMap<&Name, &Arc<Metered>> = keys
         .iter()
@@ -325,7 +332,9 @@ fn all_metered(
         tenants.customers.into_values().chain(tenants.teams.into_values()).collect();
     all.extend(keys.into_values().cloned());
     all.extend(servers.values().filter_map(|server| server.metered.clone()));
-    all.extend(servers.values().flat_map(|server| of_tools(&server.entry).into_values()));
+    all.extend(
+        servers.values().filter_map(|server| tools.remove(&server.uid())).flat_map(BTreeMap::into_values),
+    );
     all
 }
 

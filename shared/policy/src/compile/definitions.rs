@@ -1,14 +1,15 @@
 //! Tools and prompts: their names at every endpoint, and whether they may be served.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::HeaderParam;
+use super::build::MeteredTools;
 use super::header_params::header_params;
 use super::model::{Candidate, CandidateState, Definition, Offer, Server, Zone};
 use super::notes::Notes;
 use crate::exposed::exposed_name;
-use crate::metering::{Cost, Metered, cost_of, of_tools};
+use crate::metering::{Cost, Metered, cost_of};
 use crate::render::members;
 use crate::resource::{HeldBy, Kind, Name, Transport, Uid};
 use crate::rule::{DefinitionKind, Rule, RulePath};
@@ -22,6 +23,7 @@ pub(super) fn definitions(
     entries: Vec<(DefinitionKind, DefinitionEntry)>,
     servers: &HashMap<Name, Arc<Server>>,
     zones: &HashMap<Name, Arc<Zone>>,
+    metered: &MeteredTools,
     notes: &mut Notes,
 ) -> (HashMap<Uid, Arc<Offer>>, Names, Names) {
     let mut offers: HashMap<Uid, Offer> = servers
@@ -31,8 +33,6 @@ pub(super) fn definitions(
             (server.uid(), offer)
         })
         .collect();
-    let metered: HashMap<Uid, BTreeMap<String, Arc<Metered>>> =
-        servers.values().map(|server| (server.uid(), of_tools(&server.entry))).collect();
     let mut tools = Names::with_capacity(entries.len());
     let mut prompts = Names::new();
     for (kind, entry) in entries {

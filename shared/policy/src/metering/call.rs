@@ -35,23 +35,29 @@ impl CallMetering {
         self.owners.iter().flat_map(|owner| &owner.budgets).map(BudgetTerms::charge).collect()
     }
 
-    /// The rate limits that it meets, each with the id of whose bucket it is: nil where all share one.
-    pub fn rates(&self) -> impl Iterator<Item = (&LimitTerms, Uuid)> {
-        self.limits(|owner| &owner.rates)
+    /// The rate limits that it meets.
+    pub fn rates(&self) -> impl Iterator<Item = MetLimit<'_>> {
+        self.limits(LimitList::RateLimits, |owner| &owner.rates)
     }
 
-    /// The limits of calls at once that it meets, likewise.
-    pub fn gates(&self) -> impl Iterator<Item = (&LimitTerms, Uuid)> {
-        self.limits(|owner| &owner.gates)
+    /// The limits of calls at once that it meets.
+    pub fn gates(&self) -> impl Iterator<Item = MetLimit<'_>> {
+        self.limits(LimitList::Concurrency, |owner| &owner.gates)
     }
 
     fn limits<'a>(
         &'a self,
+        list: LimitList,
         of: impl Fn(&'a Metered) -> &'a [LimitTerms] + 'a,
-    ) -> impl Iterator<Item = (&'a LimitTerms, Uuid)> + 'a {
-        let all = self.owners.iter().flat_map(move |owner| of(owner).iter().map(move |limit| (owner, limit)));
-        all.filter(|(owner, limit)| self.meets(&owner.owner, limit))
-            .filter_map(|(_, limit)| self.subject(limit.each).map(|subject| (limit, subject)))
+    ) -> impl Iterator<Item = MetLimit<'a>> + 'a {
+        let all = self
+            .owners
+            .iter()
+            .flat_map(move |owner| of(owner).iter().map(move |terms| (&owner.owner, terms)));
+        all.filter(|(owner, terms)| self.meets(owner, terms)).filter_map(move |(owner, terms)| {
+            let subject = self.subject(terms.each)?;
+            Some(MetLimit { terms, subject, rule: owner.rule(list, terms.at) })
+        })
     }
 
     /// Whether a limit is about this call.
@@ -111,28 +117,17 @@ impl CallMetering {
             Some(owner.owner.rule(LimitList::Budgets, budget.at))
         })
     }
+}
 
-    /// The rule that a rate limit is.
-    #[must_use]
-    pub fn rate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
-        self.limit_rule(LimitList::RateLimits, limit, |owner| &owner.rates)
-    }
-
-    /// The rule that a limit of calls at once is.
-    #[must_use]
-    pub fn gate_rule(&self, limit: &LimitTerms) -> Option<Rule> {
-        self.limit_rule(LimitList::Concurrency, limit, |owner| &owner.gates)
-    }
-
-    fn limit_rule(
-        &self,
-        list: LimitList,
-        limit: &LimitTerms,
-        of: impl Fn(&Metered) -> &[LimitTerms],
-    ) -> Option<Rule> {
-        let owner = self.owners.iter().find(|owner| of(owner).iter().any(|of_one| of_one.id == limit.id))?;
-        Some(owner.owner.rule(list, limit.at))
-    }
+/// A limit that a call meets.
+#[derive(Debug)]
+pub struct MetLimit<'a> {
+    /// The limit.
+    pub terms: &'a LimitTerms,
+    /// Whose bucket of it: nil where all share one.
+    pub subject: Uuid,
+    /// The rule that it is.
+    pub rule: Rule,
 }
 
 /// One thing by which a call is metered, for `explain`: in the order in which a data plane asks.
@@ -147,35 +142,37 @@ pub(crate) struct Measure {
 
 impl CallMetering {
     pub(crate) fn measures(&self) -> Vec<Measure> {
-        let measure = |reason, rule: Option<Rule>, text| Some(Measure { reason, rule: rule?, text });
-        let loops = self.loops().and_then(|(Loops { calls, within }, rule)| {
+        let loops = self.loops().map(|(Loops { calls, within }, rule)| {
             let text = format!("the same call at most {calls} times in {}", HumanDuration(within));
-            measure(Reason::RateLimited, Some(rule), text)
+            Measure { reason: Reason::RateLimited, rule, text }
         });
-        let limit = |(limit, _): (&LimitTerms, Uuid)| {
-            let each = limit.each.map(|each| format!(", for each {}", each.as_str())).unwrap_or_default();
-            match limit.amount {
+        let limit = |MetLimit { terms, rule, .. }: MetLimit<'_>| {
+            let each = terms.each.map(|each| format!(", for each {}", each.as_str())).unwrap_or_default();
+            let (reason, text) = match terms.amount {
                 Amount::Rate(Rate { requests, per_ms, burst }) => {
                     let per = HumanDuration(Duration::from_millis(per_ms));
-                    let text = format!("at most {requests} requests in {per}, {burst} at once{each}");
-                    measure(Reason::RateLimited, self.rate_rule(limit), text)
+                    (
+                        Reason::RateLimited,
+                        format!("at most {requests} requests in {per}, {burst} at once{each}"),
+                    )
                 }
                 Amount::Calls(calls) => {
-                    let text = format!("at most {calls} calls under way{each}");
-                    measure(Reason::ConcurrencyExceeded, self.gate_rule(limit), text)
+                    (Reason::ConcurrencyExceeded, format!("at most {calls} calls under way{each}"))
                 }
-            }
+            };
+            Measure { reason, rule, text }
         };
-        let budgets = self.owners.iter().flat_map(|owner| owner.budgets.iter()).filter_map(|budget| {
+        let budget = |(owner, budget): (&Owner, &BudgetTerms)| {
             let unit = match budget.account.unit {
                 Unit::Calls => "calls",
                 Unit::MicroUsd => "micro-USD",
             };
             let text = format!("at most {} {unit} in {}", budget.terms.limit, budget.account.length);
-            measure(Reason::BudgetExhausted, self.budget_rule(budget.account), text)
-        });
-        let limits = self.rates().chain(self.gates()).filter_map(limit);
-        loops.into_iter().chain(limits).chain(budgets).collect()
+            Measure { reason: Reason::BudgetExhausted, rule: owner.rule(LimitList::Budgets, budget.at), text }
+        };
+        let budgets = self.owners.iter().flat_map(|of| of.budgets.iter().map(|budget| (&of.owner, budget)));
+        let limits = self.rates().chain(self.gates()).map(limit);
+        loops.into_iter().chain(limits).chain(budgets.map(budget)).collect()
     }
 
     /// What meters calls of a principal of a thing of a server; `None` where nothing does.

@@ -11,8 +11,8 @@ mod compile;
 mod owner;
 mod terms;
 
-pub use call::CallMetering;
 pub(crate) use call::Measure;
+pub use call::{CallMetering, MetLimit};
 pub(crate) use compile::{Metered, cost_of, of_owner, of_server, of_tools};
 pub use owner::Owner;
 pub use terms::{Amount, BudgetTerms, Cost, LimitId, LimitTerms, Loops};

@@ -169,7 +169,7 @@ fn limits_are_about_what_their_globs_say_and_told_apart_by_each() {
     assert_eq!(rules("other", "crm_refund"), ["McpServer/crm spec.concurrency[0]"]);
     let subjects = |key, tool| {
         let metering = permit(&snapshot, key, tool).metering().unwrap();
-        metering.rates().map(|(limit, subject)| (limit.id, subject)).collect::<Vec<_>>()
+        metering.rates().map(|met| (met.terms.id, met.subject)).collect::<Vec<_>>()
     };
     let (refund, read) = (subjects("bot", "crm_refund"), subjects("bot", "crm_read"));
     assert_eq!(refund[0], read[0], "one principal");
@@ -177,7 +177,7 @@ fn limits_are_about_what_their_globs_say_and_told_apart_by_each() {
     assert_eq!(refund[2].0, read[2].0, "one limit");
     assert_ne!(refund[2].1, read[2].1, "two tools");
     let metering = permit(&snapshot, "bot", "crm_refund").metering().unwrap();
-    let (own, _) = metering.rates().nth(1).unwrap();
+    let own = metering.rates().nth(1).unwrap().terms;
     assert_eq!(own.wait, Duration::from_millis(20));
     let Amount::Rate(rate) = own.amount else { panic!("a rate") };
     assert_eq!((rate.requests, rate.per_ms, rate.burst), (50, 1_000, 100));
