@@ -7,8 +7,7 @@ use super::FindingsOf;
 use crate::check::ResourceSet;
 use crate::pattern::Pattern;
 use crate::resource::{
-    Budget, ConcurrencyLimit, Each, HumanDuration, Kind, McpServerSpec, Metering, Name, OnOutage, RateLimit,
-    ToolCost,
+    Budget, Each, HumanDuration, Kind, LimitScope, McpServerSpec, Metering, OnOutage, RateLimit, ToolCost,
 };
 
 /// Budgets of one resource: five levels of them stay below what one call may debit.
@@ -53,21 +52,21 @@ pub(super) fn check(at: &str, whose: Of, said: &Metering, set: &ResourceSet, of:
     for (place, limit) in said.rate_limits.iter().enumerate().take(MAX_LIMITS) {
         let field = format!("{field}[{place}]");
         rate(&field, limit, of);
-        let RateLimit { server, tool, each, wait, on_outage, per, .. } = limit;
-        scope(&field, whose, &Scope { server, tool, each, wait, on_outage }, set, of);
-        once(&field, &mut seen, (Some(*per), server, tool, each), of);
+        let said = limit.scope();
+        scope(&field, whose, said, set, of);
+        once(&field, &mut seen, (limit.per, said.server, said.tool, said.each), of);
     }
     let field = format!("{at}concurrency");
     number(&field, said.concurrency.0.len(), MAX_LIMITS, "limits of calls at once", of);
     let mut seen = BTreeMap::new();
     for (place, limit) in said.concurrency.0.iter().enumerate().take(MAX_LIMITS) {
         let field = format!("{field}[{place}]");
-        let ConcurrencyLimit { calls, server, tool, each, wait, on_outage } = limit;
-        if !(1..=MAX_REQUESTS).contains(calls) {
+        if !(1..=MAX_REQUESTS).contains(&limit.calls) {
             of.add(&field, format!("calls at once are 1 to {MAX_REQUESTS}"));
         }
-        scope(&field, whose, &Scope { server, tool, each, wait, on_outage }, set, of);
-        once(&field, &mut seen, (None::<HumanDuration>, server, tool, each), of);
+        let said = limit.scope();
+        scope(&field, whose, said, set, of);
+        once(&field, &mut seen, (said.server, said.tool, said.each), of);
     }
     if let Some(breaker) = said.loop_breaker {
         let field = format!("{at}loopBreaker");
@@ -181,16 +180,7 @@ fn rate(field: &str, limit: &RateLimit, of: &mut FindingsOf<'_>) {
     between(&format!("{field}.per"), limit.per, (1, "1s"), (86_400, "1d"), of);
 }
 
-/// What rates and calls at once have in common.
-struct Scope<'a> {
-    server: &'a Option<Name>,
-    tool: &'a Option<String>,
-    each: &'a Option<Each>,
-    wait: &'a Option<HumanDuration>,
-    on_outage: &'a Option<OnOutage>,
-}
-
-fn scope(field: &str, whose: Of, said: &Scope<'_>, set: &ResourceSet, of: &mut FindingsOf<'_>) {
+fn scope(field: &str, whose: Of, said: LimitScope<'_>, set: &ResourceSet, of: &mut FindingsOf<'_>) {
     if let Some(server) = said.server {
         if matches!(whose, Of::Server | Of::Tool) {
             of.add(&format!("{field}.server"), "a server's own limits are about this server");
@@ -215,7 +205,7 @@ fn scope(field: &str, whose: Of, said: &Scope<'_>, set: &ResourceSet, of: &mut F
     if said.wait.is_some_and(|wait| wait.0 > MAX_WAIT) {
         of.add(&format!("{field}.wait"), "a call waits for its turn for 10s at most");
     }
-    outage(field, *said.on_outage, of);
+    outage(field, said.on_outage, of);
 }
 
 fn outage(field: &str, said: Option<OnOutage>, of: &mut FindingsOf<'_>) {

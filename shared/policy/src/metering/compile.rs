@@ -14,7 +14,7 @@ use super::owner::{Owner, first_16};
 use super::terms::{Amount, BudgetTerms, Cost, LimitId, LimitTerms, Loops};
 use crate::pattern::Pattern;
 use crate::resource::{
-    Budget, ConcurrencyLimit, Each, HumanDuration, Metering, Name, OnOutage as Written, RateLimit, Share,
+    Budget, ConcurrencyLimit, Each, LimitScope, Metering, Name, OnOutage as Written, RateLimit, Share,
     ToolCost, Uid,
 };
 use crate::snapshot::ServerEntry;
@@ -109,43 +109,26 @@ fn rate(owner: &Owner, said: &RateLimit, at: u32) -> LimitTerms {
         per_ms: per_ms.max(1),
         burst: said.burst.unwrap_or(said.requests).max(1),
     };
-    let what = format!("rate per {per_ms}");
-    let scope = Scope { server: &said.server, tool: &said.tool, each: said.each };
-    limit(owner, &what, Amount::Rate(rate), scope, said.wait, said.on_outage, at)
+    limit(owner, &format!("rate per {per_ms}"), Amount::Rate(rate), said.scope(), at)
 }
 
 fn gate(owner: &Owner, said: &ConcurrencyLimit, at: u32) -> LimitTerms {
-    let scope = Scope { server: &said.server, tool: &said.tool, each: said.each };
-    limit(owner, "calls at once", Amount::Calls(said.calls), scope, said.wait, said.on_outage, at)
+    limit(owner, "calls at once", Amount::Calls(said.calls), said.scope(), at)
 }
 
-/// What a limit is about, and whose it is.
-struct Scope<'a> {
-    server: &'a Option<Name>,
-    tool: &'a Option<String>,
-    each: Option<Each>,
-}
-
-fn limit(
-    owner: &Owner,
-    what: &str,
-    amount: Amount,
-    Scope { server, tool, each }: Scope<'_>,
-    wait: Option<HumanDuration>,
-    outage: Option<Written>,
-    at: u32,
-) -> LimitTerms {
-    let server_text = server.as_ref().map_or("", Name::as_str);
-    let tool_text = tool.as_deref().unwrap_or("");
+fn limit(owner: &Owner, what: &str, amount: Amount, scope: LimitScope<'_>, at: u32) -> LimitTerms {
+    let LimitScope { server, tool, each, wait, on_outage: outage } = scope;
+    let server_text = server.map_or("", Name::as_str);
+    let tool_text = tool.unwrap_or("");
     let each_text = each.map_or("", Each::as_str);
     // A NUL stands in no name, pattern or word.
     let text = format!("{what}\0{}\0{}\0{server_text}\0{tool_text}\0{each_text}", owner.level, owner.uid);
     LimitTerms {
         id: LimitId(first_16(&sha256(text.as_bytes()))),
         amount,
-        server: server.clone(),
+        server: server.cloned(),
         // A pattern that cannot be read would limit nothing: then the limit is of everything.
-        tool: tool.as_deref().and_then(|tool| Pattern::parse(tool).ok()),
+        tool: tool.and_then(|tool| Pattern::parse(tool).ok()),
         each,
         wait: wait.map_or(Duration::ZERO, |wait| wait.0),
         on_outage: on_outage(outage.unwrap_or(Written::Share(LIMIT_IN_OUTAGE))),

@@ -48,12 +48,7 @@ impl VirtualKeySpec {
     /// What it says of how much may be used.
     #[must_use]
     pub fn metering(&self) -> Metering {
-        Metering {
-            budgets: self.budgets.clone(),
-            rate_limits: self.rate_limits.clone(),
-            concurrency: self.concurrency.clone(),
-            loop_breaker: self.loop_breaker,
-        }
+        Metering::of(&self.budgets, &self.rate_limits, &self.concurrency, self.loop_breaker)
     }
 }
 

@@ -30,6 +30,22 @@ pub struct Metering {
 }
 
 impl Metering {
+    /// What a spec says in these fields.
+    #[must_use]
+    pub(super) fn of(
+        budgets: &[Budget],
+        rate_limits: &[RateLimit],
+        concurrency: &Concurrency,
+        loop_breaker: Option<LoopBreaker>,
+    ) -> Self {
+        Self {
+            budgets: budgets.to_vec(),
+            rate_limits: rate_limits.to_vec(),
+            concurrency: concurrency.clone(),
+            loop_breaker,
+        }
+    }
+
     /// Whether it limits nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -163,6 +179,42 @@ pub struct ConcurrencyLimit {
     /// What data planes do while no control plane can be reached; each lets a tenth in unless it is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_outage: Option<OnOutage>,
+}
+
+/// What rate limits and limits of calls at once have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LimitScope<'a> {
+    pub(crate) server: Option<&'a Name>,
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) each: Option<Each>,
+    pub(crate) wait: Option<HumanDuration>,
+    pub(crate) on_outage: Option<OnOutage>,
+}
+
+impl RateLimit {
+    pub(crate) fn scope(&self) -> LimitScope<'_> {
+        let Self { server, tool, each, wait, on_outage, .. } = self;
+        LimitScope {
+            server: server.as_ref(),
+            tool: tool.as_deref(),
+            each: *each,
+            wait: *wait,
+            on_outage: *on_outage,
+        }
+    }
+}
+
+impl ConcurrencyLimit {
+    pub(crate) fn scope(&self) -> LimitScope<'_> {
+        let Self { server, tool, each, wait, on_outage, .. } = self;
+        LimitScope {
+            server: server.as_ref(),
+            tool: tool.as_deref(),
+            each: *each,
+            wait: *wait,
+            on_outage: *on_outage,
+        }
+    }
 }
 
 /// Limits of calls that are under way: `8`, or a list.

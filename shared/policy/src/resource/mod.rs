@@ -28,6 +28,7 @@ pub use approval_rule::{AcceptedRisk, ApprovalMatch, ApprovalRuleSpec, Approver,
 pub use bundle::{BundleMember, BundleMembership, ToolBundleSpec, ToolRewrite};
 pub use client::{ClientMatch, ClientReach, ClientSpec, ProgramMatch, Reached};
 pub use key::{BundleGrant, Grant, PrincipalKind, PrincipalSpec, ServerGrant, VirtualKeySpec};
+pub(crate) use metering::LimitScope;
 pub use metering::{
     Budget, BudgetOverride, Concurrency, ConcurrencyLimit, CostOnError, Each, LoopBreaker, Metering,
     OnOutage, Period, RateLimit, ToolCost,

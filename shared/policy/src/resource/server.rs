@@ -63,12 +63,7 @@ impl McpServerSpec {
     /// What it says of how much may be used.
     #[must_use]
     pub fn metering(&self) -> Metering {
-        Metering {
-            budgets: self.budgets.clone(),
-            rate_limits: self.rate_limits.clone(),
-            concurrency: self.concurrency.clone(),
-            loop_breaker: None,
-        }
+        Metering::of(&self.budgets, &self.rate_limits, &self.concurrency, None)
     }
 }
 
@@ -433,12 +428,7 @@ impl ToolOverride {
     /// What it says of how much may be used.
     #[must_use]
     pub fn metering(&self) -> Metering {
-        Metering {
-            budgets: self.budgets.clone(),
-            rate_limits: self.rate_limits.clone(),
-            concurrency: self.concurrency.clone(),
-            loop_breaker: None,
-        }
+        Metering::of(&self.budgets, &self.rate_limits, &self.concurrency, None)
     }
 }
 
