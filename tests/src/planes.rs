@@ -187,6 +187,8 @@ impl DataPlane {
         config.spool = options.spool;
         config.trusted_proxies = options.trusted_proxies;
         config.drain_timeout = Duration::from_millis(500);
+        // Stories share their machine with others: a lease may take longer here than callers would like to wait for it.
+        config.metering.empty_wait = Duration::from_secs(2);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let running = data_plane::start(config, shutdown.clone()).await.expect("the data plane starts");
         Self {

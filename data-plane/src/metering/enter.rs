@@ -20,8 +20,6 @@ use super::{Metering, Settlement, SpentFacts, SpentLine};
 
 /// Calls that may wait for one limit, and for budgets.
 const MAX_WAITING: usize = 1_024;
-/// How often a call that found a lease empty tries again within its time.
-const TRIES: usize = 4;
 /// How long a call that waits for others to end looks away at most.
 const LOOK: Duration = Duration::from_millis(50);
 /// When a call that found all its calls at once in use may try again: how long the others take is not known.
@@ -236,20 +234,16 @@ impl Metering {
     ) -> Result<Reservation, Denied> {
         let until = Instant::now() + self.0.config.empty_wait;
         let seat = Seat::take(&self.0.waiting, self.0.config.empty_wait);
-        for _ in 0..TRIES {
-            if seat.is_none() {
-                break;
-            }
+        // The news may be of other accounts: it looks again at each until its time is over.
+        let mut in_time = seat.is_some();
+        while in_time && denied.why == Why::Empty {
             let mut news = pin!(self.0.news.notified());
             news.as_mut().enable();
             self.0.urgent.notify_one();
-            let in_time = timeout_at(until, news).await.is_ok();
+            in_time = timeout_at(until, news).await.is_ok();
             match meter.purse.reserve(tab, meter.price, self.now()) {
                 Ok(reservation) => return Ok(reservation),
                 Err(still) => denied = still,
-            }
-            if !in_time || denied.why != Why::Empty {
-                break;
             }
         }
         Err(denied)

@@ -216,14 +216,15 @@ impl Purse {
         if let Some(refills_at) = slow.exhausted(pocket, amount, now, &self.settings) {
             return Err(denied(Why::Exhausted, refills_at.since(now)));
         }
-        let unanswered = self.unanswered.load(Ordering::Acquire);
-        if unanswered > 0 && now.since(Mono(unanswered)) < self.settings.outage_after {
-            return Err(denied(Why::Empty, self.settings.beat));
-        }
-        let owed = slow.owe(amount, now, pocket.id.length.nominal_ms());
+        let cut_off = self.is_cut_off(now);
+        let without = cut_off || slow.is_without();
+        let owed = without.then(|| slow.owe(amount, now, pocket.id.length.nominal_ms())).flatten();
         drop(slow);
         self.debts.fetch_add(u64::from(owed.is_some()), Ordering::Relaxed);
-        owed.ok_or_else(|| denied(Why::Outage, self.settings.outage_after))
+        owed.ok_or_else(|| match cut_off {
+            true => denied(Why::Outage, self.settings.outage_after),
+            false => denied(Why::Empty, self.settings.beat),
+        })
     }
 
     /// Sees to the accounts that run low or could not pay since it was last called: to be called soon after
@@ -306,7 +307,7 @@ impl Purse {
     }
 
     /// The connection to the control plane broke and could not be made again: an outage begins now, not after
-    /// [`Settings::outage_after`]. It ends with the next answer.
+    /// [`Settings::outage_after`]. It ends with the next answer; for an account that let units pass, with what is said of that one.
     pub fn cut_off(&self) {
         self.unanswered.store(0, Ordering::Release);
     }

@@ -57,6 +57,8 @@ pub(super) struct Slow {
     acknowledged: Used,
     limit: u64,
     on_outage: OnOutage,
+    /// It let units pass in an outage, and what the control plane says of this account since has not come, or waits for the disk.
+    without: bool,
     pub(super) debt: Debt,
 }
 
@@ -96,6 +98,7 @@ impl Slow {
             acknowledged: Used::default(),
             limit: charge.limit,
             on_outage: charge.on_outage,
+            without: false,
             debt: Debt::new(now),
         }
     }
@@ -138,7 +141,15 @@ impl Slow {
 
     /// Lets units pass without a lease, if the terms of an outage say so.
     pub(super) fn owe(&mut self, amount: u64, now: Mono, period_ms: u64) -> Option<Tag> {
-        self.debt.owe(amount, now, period_ms, self.on_outage, self.limit)
+        let owed = self.debt.owe(amount, now, period_ms, self.on_outage, self.limit);
+        self.without |= owed.is_some();
+        owed
+    }
+
+    /// Whether the outage is not over for this account, whoever else was answered: what passed without a lease goes on until there is
+    /// one to spend, or none to be had.
+    pub(super) const fn is_without(&self) -> bool {
+        self.without
     }
 
     /// Sees to the pocket: opens a chunk, asks, gives back, closes.
@@ -258,6 +269,7 @@ impl Slow {
         // Units of a lot that ended meanwhile were never opened, and went back with it.
         if let Some(lot) = self.lot.as_mut().filter(|lot| lot.tag == tag) {
             lot.end_opening(pocket, amount, kept);
+            self.without = false;
         }
     }
 
@@ -342,6 +354,7 @@ impl Slow {
         self.open(pocket, asked.need.max(asked.waiting), round, work);
         pocket.set_low((self.chunk(pocket, asked.need) / 2).max(1));
         if self.hold(pocket) < asked.need {
+            self.without &= answer.left >= asked.need;
             // Calls began to wait after the ask was sent: they are to be seen to at once, not at the next beat.
             pocket.unmet.fetch_add(asked.waiting, AcqRel);
             pocket.need.fetch_max(asked.need, AcqRel);
@@ -353,6 +366,7 @@ impl Slow {
     pub(super) fn refused(&mut self, seq: u64) {
         if self.asked.is_some_and(|asked| asked.seq == seq) {
             self.asked = None;
+            self.without = false;
         }
     }
 

@@ -281,6 +281,58 @@ fn an_account_that_owes_or_holds_is_not_forgotten() {
 }
 
 #[test]
+fn an_outage_ends_for_each_account_when_its_own_ask_is_answered() {
+    let of = |level, on_outage| Charge { on_outage, ..charge(level, Unit::Calls, 100) };
+    let charges = [of(Level::Team, OnOutage::Allow), of(Level::Key, OnOutage::Deny)];
+    let mut pair = Pair::new(&charges);
+    let [trusted, strict] = charges.map(|charge| pair.purse.tab(&[charge], pair.mono()).unwrap());
+    let now = pair.mono();
+    pair.purse.cut_off();
+    let reserve = |purse: &Purse, tab| purse.reserve(tab, CALL, now).map(|paid| paid.settle(CALL));
+    reserve(&pair.purse, &trusted).unwrap();
+    assert_eq!(reserve(&pair.purse, &strict).unwrap_err().why, Why::Outage);
+    // The other account is answered first.
+    let work = pair.purse.urgent(now);
+    let (ours, others) = work.asks.iter().copied().partition(|ask| ask.account == charges[0].account);
+    pair.work(Work { asks: others, ..Work::default() });
+    assert!(!pair.purse.is_cut_off(now));
+    reserve(&pair.purse, &strict).unwrap();
+    reserve(&pair.purse, &trusted).unwrap();
+    assert_eq!(pair.purse.debts(), 2);
+    // With its own answer, what is leased is spent, and then nothing is owed.
+    pair.work(Work { asks: ours, ..Work::default() });
+    let held = pair.purse.holding(charges[0].account);
+    assert!(held > 0);
+    for _ in 0..held {
+        reserve(&pair.purse, &trusted).unwrap();
+    }
+    assert_eq!(reserve(&pair.purse, &trusted).unwrap_err().why, Why::Empty);
+    assert_eq!(pair.purse.debts(), 2);
+}
+
+#[test]
+fn what_was_owed_in_an_outage_is_owed_no_more_once_the_budget_is_known_to_be_used_up() {
+    let charge = Charge { on_outage: OnOutage::Allow, ..calls(3) };
+    let mut pair = Pair::new(&[charge]);
+    let tab = pair.purse.tab(&[charge], pair.mono()).unwrap();
+    pair.cut = true;
+    pair.purse.cut_off();
+    for _ in 0..5 {
+        pair.pay(&tab, CALL).unwrap().settle(CALL);
+    }
+    pair.cut = false;
+    pair.beat(3_000);
+    for _ in 0..3 {
+        pair.pay(&tab, CALL).map(|paid| paid.settle(CALL)).ok();
+    }
+    for _ in 0..3 {
+        assert_eq!(pair.pay(&tab, CALL).unwrap_err().why, Why::Exhausted);
+        pair.beat(1_000);
+    }
+    assert_eq!(pair.purse.debts(), 5);
+}
+
+#[test]
 fn without_a_control_plane_the_terms_decide_after_the_lease_is_spent() {
     let share = OnOutage::Share(PerMille::try_from(100).unwrap());
     for (on_outage, passes) in [(OnOutage::Deny, 0), (share, 10), (OnOutage::Allow, 500)] {
