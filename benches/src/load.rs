@@ -51,6 +51,9 @@ pub struct Report {
     pub rate: f64,
     /// Microseconds from due to answered, by percentile.
     pub micros: Percentiles,
+    /// The same, each of them.
+    #[serde(skip)]
+    pub latencies: Histogram<u64>,
 }
 
 /// Latencies in microseconds.
@@ -124,9 +127,16 @@ pub async fn run(plan: &Plan) -> Result<Report, LoadError> {
     }
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = good as f64 / began.elapsed().as_secs_f64();
-    let at = |percentile| all.value_at_percentile(percentile);
-    let micros = Percentiles { p50: at(50.0), p90: at(90.0), p99: at(99.0), p999: at(99.9), max: all.max() };
-    Ok(Report { good, bad, first_bad, rate, micros })
+    Ok(Report { good, bad, first_bad, rate, micros: Percentiles::of(&all), latencies: all })
+}
+
+impl Percentiles {
+    /// Those of these latencies, in microseconds.
+    #[must_use]
+    pub fn of(latencies: &Histogram<u64>) -> Self {
+        let at = |percentile| latencies.value_at_percentile(percentile);
+        Self { p50: at(50.0), p90: at(90.0), p99: at(99.0), p999: at(99.9), max: latencies.max() }
+    }
 }
 
 async fn connect(url: &Uri) -> Result<http1::SendRequest<Full<Bytes>>, LoadError> {

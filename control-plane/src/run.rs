@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use portcullis_background::Background;
 use portcullis_listen::{Bounds, ListenError, Listener, TlsFiles};
 use portcullis_policy::resource::Name;
 use portcullis_telemetry::Metrics;
@@ -121,6 +122,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let loopback = (Ipv4Addr::LOCALHOST, 0).into();
     let local_port =
         config.local_listener.then(|| bind(loopback, None, grpc::MAX_CONNECTIONS)).transpose()?;
+    let background = Background::start("policy").map_err(|error| StartError::Internal(error.to_string()))?;
     let (store, vault, metering) = open(&config).await?;
     bootstrap::admin_token(&*store, &config.admin_token_file, &config.clock).await?;
 
@@ -131,7 +133,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let base_url =
         config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", http_port.local_addr()));
     let calls = Calls::new(Arc::clone(&store), config.clock.clone(), &base_url);
-    let parts = Rooms::build(store, vault, metering, calls, &config, &stop).await;
+    let parts = Rooms::build(store, vault, metering, calls, background, &config, &stop).await;
     let metrics = Metrics::default();
     metrics::register(
         &metrics,
@@ -250,13 +252,15 @@ impl Rooms {
         vault: Arc<Vault>,
         metering: Metering,
         calls: Calls,
+        background: Background,
         config: &Config,
         stop: &CancellationToken,
     ) -> Self {
         let clock = config.clock.clone();
         let key = vault.signing_key();
         let public_key = key.public_key();
-        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await;
+        let publisher =
+            Publisher::start(Arc::clone(&store), key, clock.clone(), background, stop.clone()).await;
         let catalog = Catalog::new(Arc::clone(&store), clock.clone());
         let registry = Registry::new(
             Arc::clone(&store),

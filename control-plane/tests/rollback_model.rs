@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use catalog_support::{World, report, tool};
+use portcullis_background::Background;
 use portcullis_control_plane::governance::Actor;
 use portcullis_control_plane::keys::Keys;
 use portcullis_control_plane::publish::Publisher;
@@ -101,7 +102,9 @@ impl Model {
         let stop = CancellationToken::new();
         let key = Arc::new(portcullis_seal::SigningKey::generate().unwrap().0);
         let (store, clock) = (Arc::clone(&world.store), world.clock.clone());
-        let publisher = Publisher::start(Arc::clone(&store), key, clock.clone(), stop.clone()).await;
+        let background = Background::start("policy").unwrap();
+        let publisher =
+            Publisher::start(Arc::clone(&store), key, clock.clone(), background, stop.clone()).await;
         let registry = Registry::new(store, publisher.clone(), vault, world.catalog.clone(), clock.clone());
         let keys = Keys::new(registry.clone(), publisher.clone(), clock.clone());
         let board = Arc::new(Board::new(clock.now_unix_ms()));

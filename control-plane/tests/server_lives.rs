@@ -34,7 +34,7 @@ fn servers(control: &ControlPlane) -> ServersClient<Authorised> {
 /// The entry of `crm` as data planes get it.
 fn entry(control: &ControlPlane) -> ServerEntry {
     let published = control.running().publisher().current().unwrap();
-    published.snapshot.server("crm").unwrap().entry.clone()
+    published.snapshot.server("crm").unwrap().entry.as_ref().clone()
 }
 
 async fn status(control: &ControlPlane) -> Value {

@@ -15,6 +15,7 @@ use portcullis_policy::snapshot::{DefinitionEntry, DefinitionState, Entry, ZoneE
 use portcullis_proto::config::v1 as proto;
 use portcullis_proto::config::v1::attach_response::Message;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use stream_support::{Control, FakePlane, hello};
 
 fn uid(name: &str) -> Uid {
@@ -51,11 +52,11 @@ fn server(name: &str, zone: &str, secret: &str, sandbox: &str) -> Entry {
     if !sandbox.is_empty() {
         body["sandbox"] = json!({ "transport": transport, "auth": auth(sandbox) });
     }
-    Entry::Server(Box::new(serde_json::from_value(body).unwrap()))
+    Entry::Server(Arc::new(serde_json::from_value(body).unwrap()))
 }
 
 fn tool(server: &str, name: &str, zone: &str) -> Entry {
-    Entry::Tool(Box::new(DefinitionEntry {
+    Entry::Tool(Arc::new(DefinitionEntry {
         server: uid(server),
         name: name.to_owned(),
         alias: None,

@@ -38,7 +38,7 @@ pub fn entries(state: &State) -> Vec<Entry> {
             let is_tool = stored.kind == DefinitionKind::Tool;
             let of_one = overrides.get(stored.name.as_str()).copied().filter(|_| is_tool);
             let Some(state) = definition_state(standing, stored.approved) else { continue };
-            let entry = Box::new(DefinitionEntry {
+            let entry = Arc::new(DefinitionEntry {
                 server: stored.server,
                 name: stored.name,
                 alias: of_one.and_then(|of_one| of_one.alias.clone()),

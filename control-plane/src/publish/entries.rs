@@ -97,9 +97,12 @@ impl Entries {
         if state.get(Kind::TrustZone.as_str(), default_zone_name().as_str()).is_none() {
             all.push(Built::new(Entry::Zone(default_zone())));
         }
+        // Looked up one by one among so many, this would be most of the work where nothing of them changed.
+        let material: HashMap<Uid, &Arc<Object>> =
+            state.list(KEY_MATERIAL, "").map(|object| (object.uid, object)).collect();
         for kind in Kind::ALL {
             for object in state.list(kind.as_str(), "") {
-                self.resource(state, *kind, object, &mut all)?;
+                self.resource(state, *kind, object, &material, &mut all)?;
                 if *kind == Kind::McpServer {
                     self.definitions(state, object, &mut all)?;
                 }
@@ -118,11 +121,12 @@ impl Entries {
         state: &Candidate<'_>,
         kind: Kind,
         object: &Arc<Object>,
+        material: &HashMap<Uid, &Arc<Object>>,
         all: &mut Vec<Arc<Built>>,
     ) -> Result<(), PrepareError> {
         let mut parts: [Option<&Arc<Object>>; PARTS] = [Some(object), None, None, None, None, None];
         match kind {
-            Kind::VirtualKey => parts[1] = state.get(KEY_MATERIAL, &object.uid.to_string()),
+            Kind::VirtualKey => parts[1] = material.get(&object.uid).copied(),
             Kind::McpServer => {
                 parts[1] = state.get(catalog::OBSERVATION, &object.uid.to_string());
                 parts[2] = state.get(catalog::DEFINITION, &identity_object(&object.uid));
@@ -211,7 +215,7 @@ fn definition_entry(object: &Object, rules: &ToolRules) -> Result<Option<Entry>,
             (special, rules.held_by(special))
         }
     };
-    let entry = Box::new(DefinitionEntry {
+    let entry = Arc::new(DefinitionEntry {
         server: stored.server,
         name: stored.name,
         alias: special.and_then(|of_one| of_one.alias.clone()),
@@ -262,7 +266,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
             let limits = settings.effective(&server).ok_or_else(unreadable)?.limits();
             let opening = opening(state, &uid, &settings)?;
             let metering = server_metering(&server);
-            Entry::Server(Box::new(ServerEntry {
+            Entry::Server(Arc::new(ServerEntry {
                 uid,
                 name,
                 zone: server.zone,
@@ -290,7 +294,7 @@ fn resource_entry(state: &Candidate<'_>, object: &Object) -> Result<Option<Entry
                 None => return Err(PrepareError::object(object, "it has no key material".to_owned())),
             };
             let metering = key.metering();
-            Entry::Key(Box::new(KeyEntry {
+            Entry::Key(Arc::new(KeyEntry {
                 uid,
                 name,
                 labels,

@@ -15,6 +15,7 @@ mod transact;
 
 use std::sync::Arc;
 
+use portcullis_background::Background;
 use portcullis_seal::SigningKey;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -41,6 +42,7 @@ struct Inner {
     store: Arc<dyn Store>,
     key: Arc<SigningKey>,
     clock: Clock,
+    background: Background,
     bench: Arc<Mutex<Workbench>>,
     published: watch::Sender<Option<Arc<Published>>>,
     /// The newest version of the store that was built, whether or not the digest changed.
@@ -55,14 +57,15 @@ impl std::fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Publishes what the store holds now, and then what changes in it, until the token is cancelled. Must be called within
-    /// a tokio runtime.
+    /// Publishes what the store holds now, and then what changes in it, until the token is cancelled. Builds and compiles in the
+    /// background. Must be called within a tokio runtime.
     ///
     /// What cannot be published stops nobody: data planes keep what they have, and the change that heals it is published.
     pub async fn start(
         store: Arc<dyn Store>,
         key: Arc<SigningKey>,
         clock: Clock,
+        background: Background,
         stop: CancellationToken,
     ) -> Self {
         let mut changes = store.watch();
@@ -70,6 +73,7 @@ impl Publisher {
             store,
             key,
             clock,
+            background,
             bench: Arc::default(),
             published: watch::Sender::new(None),
             built: watch::Sender::new(0),
@@ -158,7 +162,7 @@ impl Publisher {
     ) -> Result<(Option<Published>, Bench), (PrepareError, Bench)> {
         let (inner, base) = (Arc::clone(&self.0), Arc::clone(state));
         let runtime = tokio::runtime::Handle::current();
-        let step = tokio::task::spawn_blocking(move || {
+        let step = self.0.background.run(move || {
             let current = inner.published.borrow().clone();
             let prepared =
                 runtime.block_on(since::since(&*inner.store, &mut bench, &base, floor)).and_then(|at| {
@@ -181,8 +185,10 @@ impl Publisher {
     }
 
     fn publish(&self, prepared: Option<Published>, store_version: u64) {
-        if let Some(published) = prepared {
-            self.0.published.send_replace(Some(Arc::new(published)));
+        if let Some(published) = prepared
+            && let Some(old) = self.0.published.send_replace(Some(Arc::new(published)))
+        {
+            self.0.background.retire(old);
         }
         self.0.built.send_replace(store_version);
     }

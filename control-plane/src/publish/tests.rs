@@ -36,7 +36,8 @@ impl World {
 
     async fn publisher(&self) -> Publisher {
         let (store, key) = (Arc::clone(&self.store), Arc::clone(&self.key));
-        Publisher::start(store, key, self.clock.clone(), self.stop.clone()).await
+        let background = Background::start("policy").unwrap();
+        Publisher::start(store, key, self.clock.clone(), background, self.stop.clone()).await
     }
 
     /// A change of another room: past the publisher.

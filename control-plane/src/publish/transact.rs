@@ -25,7 +25,7 @@ pub(crate) struct Decision<T> {
     pub(crate) dry_run: bool,
 }
 
-/// Decides what to store, on a thread that may block.
+/// Decides what to store, in the background, where it may block.
 pub(crate) trait Decide<T, E>:
     FnMut(&State, &mut Parsed) -> Result<Decision<T>, E> + Send + 'static
 {
@@ -87,7 +87,7 @@ impl Publisher {
         let mut judged = move |state: &State, parsed: &mut Parsed| {
             decide(state, parsed).map(|decision| Decision { dry_run: true, ..decision })
         };
-        let step = tokio::task::spawn_blocking(move || {
+        let step = self.0.background.run(move || {
             let before = inner.published.borrow().clone();
             (attempt(&inner, &mut bench, &base, unix_ms, &mut judged), before)
         });
@@ -121,7 +121,7 @@ impl Publisher {
             let (mut bench, state) = self.catch_up(bench).await;
             let unix_ms = self.0.clock.now_unix_ms();
             let (inner, base) = (Arc::clone(&self.0), Arc::clone(&state));
-            let step = tokio::task::spawn_blocking(move || {
+            let step = self.0.background.run(move || {
                 let outcome = attempt(&inner, &mut bench, &base, unix_ms, &mut decide);
                 (outcome, bench, decide)
             });

@@ -98,8 +98,8 @@ impl World {
         catalog::entries(&self.store.state())
             .into_iter()
             .map(|entry| match entry {
-                Entry::Tool(entry) => (format!("tool/{}", entry.name), *entry),
-                Entry::Prompt(entry) => (format!("prompt/{}", entry.name), *entry),
+                Entry::Tool(entry) => (format!("tool/{}", entry.name), Arc::unwrap_or_clone(entry)),
+                Entry::Prompt(entry) => (format!("prompt/{}", entry.name), Arc::unwrap_or_clone(entry)),
                 other => panic!("the catalog makes no {}", other.kind()),
             })
             .collect()

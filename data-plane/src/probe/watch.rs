@@ -79,10 +79,10 @@ impl<R: Report> Watch<R> {
         self.assigned.borrow().interval
     }
 
-    fn entry(&self) -> Option<(ServerEntry, SnapshotVersion)> {
+    fn entry(&self) -> Option<(Arc<ServerEntry>, SnapshotVersion)> {
         let snapshot = self.live.load()?;
         let server = snapshot.server_by_uid(&self.uid)?;
-        Some((server.entry.clone(), snapshot.version()))
+        Some((Arc::clone(&server.entry), snapshot.version()))
     }
 
     async fn listen(&self, entry: &ServerEntry, version: SnapshotVersion) -> Option<EventStream> {

@@ -251,7 +251,7 @@ impl<'a> Conversation<'a> {
         }
         let enforcer = self.sync.enforcer.clone();
         let (version, digest) = (candidate.header.version, candidate.header.digest);
-        let work = tokio::task::spawn_blocking(move || enforcer.enforce(*candidate));
+        let work = tokio::spawn(async move { enforcer.enforce(*candidate).await });
         self.applying = Some(Applying { version, digest, received, work });
     }
 

@@ -2,25 +2,29 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portcullis_background::Background;
 use portcullis_policy::Snapshot;
 use portcullis_policy::resource::PlaneLabels;
-use portcullis_policy::snapshot::{Entry, SharedGrants, SnapshotDigest, kind_order};
-use portcullis_proto::config::v1 as proto;
+use portcullis_policy::snapshot::SnapshotDigest;
 use portcullis_seal::PublicKey;
 
 use super::assemble::{Candidate, verified};
+use super::entries::Entries;
 use super::keeper::Keeper;
 use super::live::Live;
 use super::refusal::Refusal;
 
-/// Puts snapshots in force. Its work takes as long as compiling does: not for a thread that serves.
+/// Puts snapshots in force, in the background: its work takes as long as compiling does.
 #[derive(Debug, Clone)]
 pub(super) struct Enforcer {
     key: PublicKey,
     keeper: Keeper,
     live: Live,
+    background: Background,
     /// What this plane is to zones; known anew with each welcome.
     labels: Arc<Mutex<PlaneLabels>>,
+    /// Those of the last snapshot that compiled.
+    entries: Arc<Mutex<Entries>>,
 }
 
 /// What became of a candidate that was not refused.
@@ -31,8 +35,15 @@ pub(super) enum Enforced {
 }
 
 impl Enforcer {
-    pub(super) fn new(key: PublicKey, keeper: Keeper, live: Live, labels: PlaneLabels) -> Self {
-        Self { key, keeper, live, labels: Arc::new(Mutex::new(labels)) }
+    pub(super) fn new(
+        key: PublicKey,
+        keeper: Keeper,
+        live: Live,
+        background: Background,
+        labels: PlaneLabels,
+    ) -> Self {
+        let (labels, entries) = (Arc::new(Mutex::new(labels)), Arc::default());
+        Self { key, keeper, live, background, labels, entries }
     }
 
     /// The labels of this plane, from now on. What is in force follows with the next candidate, also where that is the same
@@ -45,8 +56,17 @@ impl Enforcer {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes a candidate that was received.
-    pub(super) fn enforce(&self, candidate: Candidate) -> Result<Enforced, Refusal> {
+    /// Takes a candidate that was received. What was begun is done to its end, also when nobody waits for it.
+    pub(super) async fn enforce(&self, candidate: Candidate) -> Result<Enforced, Refusal> {
+        let enforcer = self.clone();
+        let done = self.background.run(move || enforcer.enforce_now(candidate)).await;
+        done.unwrap_or_else(|failed| {
+            tracing::error!(%failed, "a snapshot could not be taken");
+            Err(Refusal::Failed)
+        })
+    }
+
+    fn enforce_now(&self, candidate: Candidate) -> Result<Enforced, Refusal> {
         let header = &candidate.header;
         let labels = self.labels();
         let mut kept = false;
@@ -67,14 +87,16 @@ impl Enforcer {
                 kept = true;
             }
         }
-        let snapshot = compiled(&candidate, labels)?;
+        let snapshot = self.compiled(&candidate, labels)?;
         // First the disk, then the swap: what this plane has answered by, it also starts from. Where the disk fails the order
         // gives way, since what was revoked must not go on working for want of room: it is enforced all the same, said to be
         // not on disk, and tried again.
         if !kept {
             self.keeper.snapshot(candidate.signed, candidate.entries);
         }
-        self.live.swap(snapshot);
+        if let Some(old) = self.live.swap(snapshot) {
+            self.background.retire(old);
+        }
         Ok(Enforced::Swapped)
     }
 
@@ -90,7 +112,7 @@ impl Enforcer {
                 if entries.len() != announced {
                     return Err(Refusal::Count { announced, received: entries.len() });
                 }
-                compiled(&Candidate { header, signed, entries }, self.labels()).map(Some)
+                self.compiled(&Candidate { header, signed, entries }, self.labels()).map(Some)
             });
             match restored {
                 Ok(Some(snapshot)) => {
@@ -112,39 +134,20 @@ impl Enforcer {
             }
         }
     }
-}
 
-fn compiled(candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refusal> {
-    let mut digest = SnapshotDigest::default();
-    let mut entries = Vec::with_capacity(candidate.entries.len());
-    let mut before = None;
-    let mut grants = SharedGrants::default();
-    for entry in &candidate.entries {
-        let order = (kind_order(&entry.kind), entry.id.as_str());
-        if before.is_some_and(|before| before >= order) {
-            return Err(Refusal::Order { kind: short(&entry.kind), id: short(&entry.id) });
+    fn compiled(&self, candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refusal> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut digest = SnapshotDigest::default();
+        let read = entries.read(&candidate.entries, &mut digest)?;
+        let made = digest.finish();
+        if made != candidate.header.digest {
+            return Err(Refusal::Digest { made, signed: candidate.header.digest });
         }
-        before = Some(order);
-        digest.add(&entry.kind, &entry.id, &entry.body);
-        entries.push(decoded(entry, &mut grants)?);
+        let parts = read.iter().map(|read| read.entry().clone()).collect();
+        let snapshot =
+            Snapshot::compile_for(labels, candidate.header.clone(), parts).map_err(Refusal::Compile)?;
+        // Only what was signed and compiles is worth keeping.
+        entries.keep(read);
+        Ok(snapshot)
     }
-    let made = digest.finish();
-    if made != candidate.header.digest {
-        return Err(Refusal::Digest { made, signed: candidate.header.digest });
-    }
-    Snapshot::compile_for(labels, candidate.header.clone(), entries).map_err(Refusal::Compile)
-}
-
-fn decoded(entry: &proto::Entry, grants: &mut SharedGrants) -> Result<Entry, Refusal> {
-    let decoded = grants
-        .decode(&entry.kind, &entry.body)
-        .map_err(|source| Refusal::Entry { id: short(&entry.id), source })?;
-    if decoded.id() != entry.id {
-        return Err(Refusal::Id { kind: short(&entry.kind), id: short(&entry.id) });
-    }
-    Ok(decoded)
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(120).collect()
 }

@@ -50,11 +50,12 @@ impl Live {
         self.0.version.subscribe()
     }
 
-    /// Puts a snapshot in force. Whoever calls this has verified it.
-    pub fn swap(&self, snapshot: impl Into<Arc<Snapshot>>) {
+    /// Puts a snapshot in force, and gives the one that was. Whoever calls this has verified it.
+    pub fn swap(&self, snapshot: impl Into<Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
         let snapshot = snapshot.into();
         let version = snapshot.version();
-        self.0.snapshot.store(Some(snapshot));
+        let old = self.0.snapshot.swap(Some(snapshot));
         self.0.version.send_replace(version);
+        old
     }
 }

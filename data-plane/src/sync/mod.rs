@@ -12,6 +12,7 @@ mod control_plane;
 mod conversation;
 mod disk;
 mod enforce;
+mod entries;
 mod keeper;
 mod live;
 mod outbox;
@@ -27,6 +28,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use portcullis_background::Background;
 use portcullis_policy::resource::{Name, PlaneLabels};
 use portcullis_proto::config::v1 as proto;
 use portcullis_seal::PlaneToken;
@@ -134,7 +136,9 @@ impl Synchroniser {
         let status = SyncStatus::new(outbox.clone());
         let keeper = Keeper::new(disk, status.clone());
         let labels = known_labels(&config, keeper.disk());
-        let enforcer = Enforcer::new(config.token.public_key, keeper.clone(), live.clone(), labels);
+        let background = Background::start("policy")?;
+        let enforcer =
+            Enforcer::new(config.token.public_key, keeper.clone(), live.clone(), background, labels);
         enforcer.restore();
         let secrets = SecretsHandle::default();
         match keeper.disk().load_secrets() {

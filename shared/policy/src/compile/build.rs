@@ -29,10 +29,10 @@ struct Sorted {
     zones: Vec<ZoneEntry>,
     customers: Vec<CustomerEntry>,
     teams: Vec<TeamEntry>,
-    servers: Vec<ServerEntry>,
-    definitions: Vec<(DefinitionKind, DefinitionEntry)>,
+    servers: Vec<Arc<ServerEntry>>,
+    definitions: Vec<(DefinitionKind, Arc<DefinitionEntry>)>,
     bundles: Vec<BundleEntry>,
-    keys: Vec<KeyEntry>,
+    keys: Vec<Arc<KeyEntry>>,
     clients: Vec<ClientEntry>,
     policies: Vec<PolicyEntry>,
 }
@@ -45,11 +45,11 @@ impl Sorted {
                 Entry::Zone(entry) => sorted.zones.push(entry),
                 Entry::Customer(entry) => sorted.customers.push(entry),
                 Entry::Team(entry) => sorted.teams.push(entry),
-                Entry::Server(entry) => sorted.servers.push(*entry),
-                Entry::Tool(entry) => sorted.definitions.push((DefinitionKind::Tool, *entry)),
-                Entry::Prompt(entry) => sorted.definitions.push((DefinitionKind::Prompt, *entry)),
+                Entry::Server(entry) => sorted.servers.push(entry),
+                Entry::Tool(entry) => sorted.definitions.push((DefinitionKind::Tool, entry)),
+                Entry::Prompt(entry) => sorted.definitions.push((DefinitionKind::Prompt, entry)),
                 Entry::Bundle(entry) => sorted.bundles.push(entry),
-                Entry::Key(entry) => sorted.keys.push(*entry),
+                Entry::Key(entry) => sorted.keys.push(entry),
                 Entry::Client(entry) => sorted.clients.push(*entry),
                 Entry::Policy(entry) => sorted.policies.push(entry),
             }
@@ -59,7 +59,8 @@ impl Sorted {
         sorted.definitions.sort_by(|(a_kind, a), (b_kind, b)| {
             (a.server, *a_kind, &a.name).cmp(&(b.server, *b_kind, &b.name))
         });
-        sorted.keys.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
+        // Keys are many, and come in this order.
+        sorted.keys.sort_by(|a, b| (a.uid, &a.name).cmp(&(b.uid, &b.name)));
         sorted.clients.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
         sorted.policies.sort_by(|a, b| (&a.name, a.uid).cmp(&(&b.name, b.uid)));
         sorted
@@ -152,7 +153,7 @@ pub(super) fn build(
 
 /// No uid stands twice, whatever the kind.
 fn uids(sorted: &Sorted, notes: &mut Notes) {
-    let mut seen: HashMap<Uid, String> = HashMap::new();
+    let mut seen: BTreeMap<Uid, String> = BTreeMap::new();
     let all = sorted
         .zones
         .iter()
@@ -169,15 +170,18 @@ fn uids(sorted: &Sorted, notes: &mut Notes) {
             notes.duplicate("uids", uid, first, label);
         }
     }
-    // Keys are many: no text is made for them unless something is wrong.
-    let mut keys: HashMap<Uid, &Name> = HashMap::with_capacity(sorted.keys.len());
-    for entry in &sorted.keys {
-        let first = seen
-            .get(&entry.uid)
-            .cloned()
-            .or_else(|| keys.insert(entry.uid, &entry.name).map(|name| format!("VirtualKey/{name}")));
-        if let Some(first) = first {
-            notes.duplicate("uids", entry.uid, first, format!("VirtualKey/{}", entry.name));
+    // Keys are many, and in the order of their uids: no table and no text is made for them unless something is wrong.
+    let label = |entry: &KeyEntry| format!("VirtualKey/{}", entry.name);
+    for [first, second] in sorted.keys.array_windows() {
+        if first.uid == second.uid {
+            notes.duplicate("uids", first.uid, label(first), label(second));
+        }
+    }
+    for (uid, other) in seen {
+        if let Ok(at) = sorted.keys.binary_search_by_key(&uid, |entry| entry.uid)
+            && let Some(entry) = sorted.keys.get(at)
+        {
+            notes.duplicate("uids", uid, other, label(entry));
         }
     }
 }
@@ -249,7 +253,7 @@ fn teams(
 }
 
 fn servers(
-    entries: Vec<ServerEntry>,
+    entries: Vec<Arc<ServerEntry>>,
     zones: &HashMap<Name, Arc<Zone>>,
     notes: &mut Notes,
 ) -> HashMap<Name, Arc<Server>> {
@@ -260,7 +264,7 @@ fn servers(
             continue;
         };
         let metered = of_server(&entry);
-        let made = |entry: ServerEntry, twin, twin_of| Server {
+        let made = |entry: Arc<ServerEntry>, twin, twin_of| Server {
             metered: metered.clone(),
             zone_audit: zone.entry.audit,
             zone: Arc::clone(zone),
@@ -269,7 +273,7 @@ fn servers(
             twin,
             twin_of,
         };
-        let twin = sandbox(&entry).map(|twin| Arc::new(made(twin, None, Some(entry.uid))));
+        let twin = sandbox(&entry).map(|twin| Arc::new(made(Arc::new(twin), None, Some(entry.uid))));
         let server = made(entry, twin, None);
         hosted_where_it_may_be(&format!("McpServer/{}", server.name()), zone, &server, notes);
         let uid = server.uid().to_string();

@@ -20,7 +20,7 @@ pub(super) type Names = HashMap<Arc<str>, Arc<Candidate>>;
 
 /// What each server offers, and what has which exposed name.
 pub(super) fn definitions(
-    entries: Vec<(DefinitionKind, DefinitionEntry)>,
+    entries: Vec<(DefinitionKind, Arc<DefinitionEntry>)>,
     servers: &HashMap<Name, Arc<Server>>,
     zones: &HashMap<Name, Arc<Zone>>,
     metered: &MeteredTools,
@@ -54,7 +54,7 @@ pub(super) fn definitions(
         };
         let metered = metered.get(&entry.server).and_then(|tools| tools.get(&entry.name));
         let metered = metered.filter(|_| kind == DefinitionKind::Tool).cloned();
-        let candidate = Arc::new(candidate(kind, entry, &offer.server, zone, metered, notes));
+        let candidate = Arc::new(candidate(kind, &entry, &offer.server, zone, metered, notes));
         let (list, names, what) = match kind {
             DefinitionKind::Tool => (&mut offer.tools, &mut tools, "exposed tool names"),
             DefinitionKind::Prompt => (&mut offer.prompts, &mut prompts, "exposed prompt names"),
@@ -74,7 +74,7 @@ pub(super) fn definitions(
 
 fn candidate(
     kind: DefinitionKind,
-    entry: DefinitionEntry,
+    entry: &DefinitionEntry,
     server: &Arc<Server>,
     zone: Arc<Zone>,
     metered: Option<Arc<Metered>>,
@@ -103,7 +103,7 @@ fn candidate(
     if entry.zone.is_some() {
         hosted_where_it_may_be(&label, &zone, server, notes);
     }
-    let state = match entry.state {
+    let state = match &entry.state {
         DefinitionState::Pending => CandidateState::Pending,
         DefinitionState::Quarantined => CandidateState::Quarantined,
         DefinitionState::Approved { pin, definition } => {
@@ -115,8 +115,8 @@ fn candidate(
                     server: Arc::clone(server),
                     name: Arc::clone(&name),
                     exposed: exposed.clone(),
-                    pin,
-                    definition,
+                    pin: *pin,
+                    definition: Arc::clone(definition),
                     zone: Arc::clone(&zone),
                     header_params,
                     held_by: entry.approval.map(|by| holding(by, server, &name)),
@@ -141,7 +141,7 @@ fn candidate(
         state,
         zone,
         refused_class,
-        data_classes: entry.data_classes.into(),
+        data_classes: entry.data_classes.as_slice().into(),
         conditions: OnceLock::new(),
     }
 }

@@ -37,7 +37,7 @@ type ByHash = HashMap<Fingerprint, Arc<Principal>>;
 type ByKeyName = HashMap<Name, Arc<Principal>>;
 
 /// Principals by the hash of each secret, and by the name of the key.
-pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
+pub(super) fn keys(entries: Vec<Arc<KeyEntry>>, known: &Known<'_>, notes: &mut Notes) -> (ByHash, ByKeyName) {
     let mut by_hash = ByHash::with_capacity(entries.len());
     let mut by_name = ByKeyName::with_capacity(entries.len());
     let mut shared: HashMap<Reach, Arc<Access>> = HashMap::new();
@@ -48,8 +48,8 @@ pub(super) fn keys(entries: Vec<KeyEntry>, known: &Known<'_>, notes: &mut Notes)
         let admitted = known.admission.admitted(&entry);
         let customer = entry.team.as_ref().and_then(|team| known.teams.get(team).cloned().flatten());
         let memberships = entry.team.as_ref().and_then(|team| known.of_teams.get(team)).unwrap_or(&none);
-        let grants = lists.one(entry.grants);
-        let reach = (entry.zone, address(&grants), Arc::clone(memberships), admitted);
+        let grants = lists.one(&entry.grants);
+        let reach = (entry.zone.clone(), address(&grants), Arc::clone(memberships), admitted);
         let access = shared.entry(reach).or_insert_with_key(|(zone, _, memberships, admitted)| {
             Arc::new(Access::new(zone.clone(), grants, Arc::clone(memberships), admitted.clone()))
         });
@@ -106,21 +106,21 @@ struct Lists {
 }
 
 impl Lists {
-    fn one(&mut self, grants: Grants) -> Grants {
-        let at = address(&grants);
+    fn one(&mut self, grants: &Grants) -> Grants {
+        let at = address(grants);
         if let Some((_, one)) = self.by_address.get(&at) {
             return Arc::clone(one);
         }
-        let one = match self.known.get(&grants) {
+        let one = match self.known.get(grants) {
             Some(known) => Arc::clone(known),
             None => {
-                self.known.insert(Arc::clone(&grants));
-                Arc::clone(&grants)
+                self.known.insert(Arc::clone(grants));
+                Arc::clone(grants)
             }
         };
-        // A list that nobody shares is dropped here, and its address is not remembered.
-        if Arc::strong_count(&grants) > 1 {
-            self.by_address.insert(at, (grants, Arc::clone(&one)));
+        // A list that nobody shares goes with its key, and its address is not remembered.
+        if Arc::strong_count(grants) > 1 {
+            self.by_address.insert(at, (Arc::clone(grants), Arc::clone(&one)));
         }
         one
     }

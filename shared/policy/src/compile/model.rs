@@ -47,7 +47,7 @@ impl Zone {
 #[derive(Debug)]
 pub struct Server {
     /// As it travelled.
-    pub entry: ServerEntry,
+    pub entry: Arc<ServerEntry>,
     /// What a call to it needs of its audit record: its zone says so.
     pub zone_audit: AuditMode,
     /// Its trust zone.
@@ -66,19 +66,19 @@ pub struct Server {
 impl Server {
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub fn name(&self) -> &Name {
         &self.entry.name
     }
 
     /// Its immutable id. A sandbox has one of its own.
     #[must_use]
-    pub const fn uid(&self) -> Uid {
+    pub fn uid(&self) -> Uid {
         self.entry.uid
     }
 
     /// The uid under which it is registered: of a sandbox that of the server itself.
     #[must_use]
-    pub const fn registered_uid(&self) -> Uid {
+    pub fn registered_uid(&self) -> Uid {
         match self.twin_of {
             Some(uid) => uid,
             None => self.entry.uid,

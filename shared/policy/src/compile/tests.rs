@@ -126,7 +126,7 @@ fn a_tool_with_broken_header_annotations_is_left_out_over_http_and_kept_on_stdio
     assert_eq!(denied.reason, crate::Reason::ToolNotApproved);
     let mut stdio = http;
     let Some(Entry::Server(server)) = stdio.first_mut() else { panic!("the first entry is the server") };
-    server.transport = serde_json::from_value(json!({ "stdio": { "command": "x" } })).unwrap();
+    Arc::make_mut(server).transport = serde_json::from_value(json!({ "stdio": { "command": "x" } })).unwrap();
     let snapshot = compile(stdio).unwrap();
     let (_, view) = enter(&snapshot, EndpointRef::All);
     assert_eq!(names(&view), ["s_t"]);

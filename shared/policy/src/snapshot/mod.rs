@@ -49,18 +49,19 @@ impl std::fmt::Display for SnapshotVersion {
     }
 }
 
-/// One entry of a snapshot. Order of variants is the order of kinds in the digest and on the wire.
+/// One entry of a snapshot. Order of variants is the order of kinds in the digest and on the wire. Those that are many or large
+/// are shared, so that a snapshot that differs from the last in one entry costs one entry.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Entry {
     Zone(ZoneEntry),
     Customer(CustomerEntry),
     Team(TeamEntry),
-    Server(Box<ServerEntry>),
-    Tool(Box<DefinitionEntry>),
-    Prompt(Box<DefinitionEntry>),
+    Server(Arc<ServerEntry>),
+    Tool(Arc<DefinitionEntry>),
+    Prompt(Arc<DefinitionEntry>),
     Bundle(BundleEntry),
-    Key(Box<KeyEntry>),
+    Key(Arc<KeyEntry>),
     Client(Box<ClientEntry>),
     Policy(PolicyEntry),
 }

@@ -26,6 +26,8 @@ impl SharedGrants {
     /// Makes a key use the list that an equal one uses.
     pub fn share(&mut self, entry: &mut Entry) {
         let Entry::Key(key) = entry else { return };
+        // One that somebody else uses keeps what it has.
+        let Some(key) = Arc::get_mut(key) else { return };
         match self.known.get(&key.grants) {
             Some(known) => key.grants = Arc::clone(known),
             None => {
