@@ -201,7 +201,7 @@ impl Teller {
                 facts.drain(..).for_each(|fact| tell(&fact, &self.shared.counts));
             }
             answers.drain(..).for_each(|answer| answer());
-            self.log.turn(&self.books);
+            self.log.turn();
         }
         // The lock goes before the door is closed: whoever saw it closed may open the directory again.
         drop(self);

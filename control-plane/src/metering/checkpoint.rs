@@ -4,41 +4,70 @@
 //! "PORTMC01" · length u64 · payload CRC-32 u32 · CRC-32 of these 20 bytes u32 · payload      (little endian; the payload is JSON)
 //! ```
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::books::Books;
+use crate::store::disk::sync_dir;
 
 const MAGIC: &[u8; 8] = b"PORTMC01";
 const HEADER_BYTES: usize = 8 + 8 + 4 + 4;
 
-/// Writes a checkpoint to a new file and brings it to the disk; the caller makes its name durable. Tells its length in bytes.
-pub(super) fn write(path: &Path, books: &Books) -> io::Result<u64> {
+/// Why there is no checkpoint to begin with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    #[error("there is none")]
+    Missing,
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// The file of a generation.
+pub(super) fn path(generation: &Path) -> PathBuf {
+    generation.join("checkpoint")
+}
+
+/// Writes the checkpoint of a generation, beside its name first: whatever is there in its place gives way to the whole of it. Tells its
+/// length in bytes.
+pub(super) fn write(generation: &Path, books: &Books) -> io::Result<u64> {
+    let (path, new) = (path(generation), generation.join("checkpoint.new"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let payload = serde_json::to_vec(books)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let mut out = BufWriter::new(&file);
     out.write_all(&header)?;
     out.write_all(&payload)?;
     out.flush()?;
     drop(out);
     file.sync_all()?;
+    fs::rename(&new, &path)?;
+    sync_dir(generation)?;
     Ok((header.len() + payload.len()) as u64)
 }
 
-/// Reads a checkpoint, with its length in bytes; else what is wrong with it.
-pub(super) fn read(path: &Path) -> Result<(Books, u64), String> {
+/// Reads the checkpoint of a generation, with its length in bytes.
+pub(super) fn read(generation: &Path) -> Result<(Books, u64), Unread> {
+    let damaged = |why: &dyn std::fmt::Display| Unread::Damaged(why.to_string());
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    read.map_err(|error| error.to_string())?;
-    let payload = payload(&bytes).ok_or("its length or checksum is not that of what was written")?;
-    let books = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    match File::open(path(generation)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unread::Missing),
+        opened => {
+            opened.and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|error| damaged(&error))?
+        }
+    };
+    let payload =
+        payload(&bytes).ok_or_else(|| damaged(&"its length or checksum is not that of what was written"))?;
+    let books = serde_json::from_slice(payload).map_err(|error| damaged(&error))?;
     Ok((books, bytes.len() as u64))
 }
 

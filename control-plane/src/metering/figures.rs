@@ -18,11 +18,10 @@ use super::bank::Bank;
 use super::books::Books;
 
 const EVERY: Duration = Duration::from_secs(5);
-const LEVELS: [Level; 5] = [Level::Customer, Level::Team, Level::Key, Level::Server, Level::Tool];
 
 /// The units of all present periods of a level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sum {
+pub(super) struct Sum {
     budgets: u64,
     granted: u64,
     spent: u64,
@@ -48,28 +47,21 @@ pub(super) async fn sum_up(bank: Bank, sums: Arc<Sums>, stop: CancellationToken)
     }
 }
 
-fn sums_of(books: &Books) -> BTreeMap<(Level, Unit), Sum> {
-    let mut sums = BTreeMap::new();
-    for level in LEVELS {
-        let mut present = BTreeMap::new();
-        // Of the books of one account the present one comes last.
-        for (account, book) in books.accounts.books(level) {
-            present.insert(account, book);
-        }
-        for (account, book) in present {
-            let sum: &mut Sum = sums.entry((level, account.unit)).or_default();
-            let totals = &book.totals;
-            sum.budgets += 1;
-            for (sum, more) in [
-                (&mut sum.granted, totals.granted),
-                (&mut sum.spent, totals.spent),
-                (&mut sum.held, totals.held),
-                (&mut sum.returned, totals.returned),
-                (&mut sum.written_off, totals.written_off),
-                (&mut sum.debt, book.debt),
-            ] {
-                *sum = sum.saturating_add(more);
-            }
+pub(super) fn sums_of(books: &Books) -> BTreeMap<(Level, Unit), Sum> {
+    let mut sums: BTreeMap<(Level, Unit), Sum> = BTreeMap::new();
+    for (account, book) in books.accounts.present() {
+        let sum = sums.entry((account.level, account.unit)).or_default();
+        let totals = &book.totals;
+        sum.budgets += 1;
+        for (sum, more) in [
+            (&mut sum.granted, totals.granted),
+            (&mut sum.spent, totals.spent),
+            (&mut sum.held, totals.held),
+            (&mut sum.returned, totals.returned),
+            (&mut sum.written_off, totals.written_off),
+            (&mut sum.debt, book.debt),
+        ] {
+            *sum = sum.saturating_add(more);
         }
     }
     sums

@@ -15,6 +15,7 @@ mod known;
 mod limits;
 mod liveness;
 mod log;
+mod making;
 mod service;
 mod standing;
 mod wire;

@@ -151,8 +151,9 @@ fn said(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
 }
 
-/// Lets the threads that serve go first. Where the machine does not allow it, the work is merely as important as they are.
-fn step_back() {
+/// Lets the threads that serve go before this one, for good. Where the machine does not allow it, its work is merely as important as
+/// theirs. For a thread that is begun for one piece of work.
+pub fn step_back() {
     // There a priority is a thread's own; elsewhere it is the process's.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(BELOW) {

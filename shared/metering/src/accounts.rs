@@ -111,6 +111,11 @@ impl Accounts {
         self.accounts.keys().copied()
     }
 
+    /// Every account with the book of its present period, in the order of levels.
+    pub fn present(&self) -> impl Iterator<Item = (AccountId, &Book)> + '_ {
+        self.accounts.iter().map(|(id, account)| (*id, &account.current))
+    }
+
     /// Every account of one level, with its books: the current one last.
     pub fn books(&self, level: Level) -> impl Iterator<Item = (AccountId, &Book)> + '_ {
         let of = self.accounts.iter().filter(move |(id, _)| id.level == level);

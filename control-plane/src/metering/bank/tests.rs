@@ -298,3 +298,66 @@ async fn leases_in_a_second() {
     println!("{:.0} leases/s, {:.0} syncs/s", leases as f64 / seconds, syncs as f64 / seconds);
     sound(&bank).await;
 }
+
+/// Prints a figure: how long a plane waits at most for a lease while the books of 100,000 budgets are brought to a new checkpoint, and
+/// how long they are looked at for metrics and for planes that are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a figure, not a property"]
+async fn longest_wait_among_many_budgets() {
+    const BUDGETS: u128 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let bank = open(dir.path());
+    for first in (1..=BUDGETS).step_by(1_000) {
+        let terms = Terms { limit: u64::MAX / 4, warn_at: None, fiscal_month: FiscalMonth::JANUARY };
+        let work = move |round: &mut Round<'_>| {
+            for owner in first..first + 1_000 {
+                round.command(&Command::Configure { account: account(owner), terms })?.unwrap();
+            }
+            Ok(())
+        };
+        bank.run(work).await.unwrap();
+    }
+    let generation = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.to_str()?.parse::<u64>().ok()).max().unwrap()
+    };
+    let (first, begun) = (generation(), Instant::now());
+    let (mut waits, mut seq, mut used) = (Vec::new(), 0_u64, std::collections::BTreeMap::new());
+    // A hundred leases a round, each after the last was spent.
+    while begun.elapsed() < Duration::from_secs(60) {
+        let asks: Vec<Ask> = (0..100)
+            .map(|_| {
+                seq += 1;
+                let (holder, account) =
+                    (holder(u128::from(seq % 7) + 1, 1), account(u128::from(seq % 1_000) + 1));
+                let spent = used.get(&(holder, account)).copied().unwrap_or_default();
+                Ask {
+                    epoch: Epoch(1),
+                    used: Used { spent, ..Used::default() },
+                    ..ask(holder, account, seq, 10)
+                }
+            })
+            .collect();
+        let told: Vec<_> = asks.iter().map(|ask| (ask.holder, ask.account)).collect();
+        let asked = Instant::now();
+        let answers = bank.run(move |round| round.beat(&asks, &[], 1)).await.unwrap().unwrap();
+        waits.push(asked.elapsed());
+        used.extend(told.into_iter().zip(answers.answers.iter().map(|answer| answer.granted)));
+    }
+    waits.sort_unstable();
+    let looked = |begun: Instant| format!("{:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    let begun = Instant::now();
+    bank.read(|books, _| drop(crate::metering::figures::sums_of(books))).await.unwrap();
+    let summed = looked(begun);
+    let begun = Instant::now();
+    bank.read(|books, _| books.accounts.holders().len()).await.unwrap();
+    println!(
+        "{} rounds of 100 leases, median {:?}, longest {:?} (generation {}, then {}); sums {summed}, holders {}",
+        waits.len(),
+        waits[waits.len() / 2],
+        waits.last().unwrap(),
+        first,
+        generation(),
+        looked(begun)
+    );
+}

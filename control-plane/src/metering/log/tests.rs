@@ -34,6 +34,15 @@ fn made(dir: &Path, budgets: u128) -> Books {
     books
 }
 
+/// Lets what is due happen, to its end.
+fn turn(log: &mut Log) {
+    log.turn();
+    while log.making.is_some() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        log.turn();
+    }
+}
+
 /// The last file of the log.
 fn last(dir: &Path) -> PathBuf {
     let (_, generation) = list(dir).unwrap().pop_last().unwrap();
@@ -140,7 +149,7 @@ fn a_long_log_is_replaced_by_a_checkpoint_and_a_damaged_one_is_made_again() {
     let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
     for owner in 1..=200 {
         add(&mut log, &mut books, owner);
-        log.turn(&books);
+        turn(&mut log);
     }
     let generation = log.generation;
     drop(log);
@@ -149,10 +158,13 @@ fn a_long_log_is_replaced_by_a_checkpoint_and_a_damaged_one_is_made_again() {
     assert_eq!(kept, [generation - 1, generation]);
     assert_eq!(Log::open(dir.path()).unwrap().1, books);
 
-    let newest = checkpoint_path(&generation_dir(dir.path(), generation));
+    let newest = checkpoint::path(&generation_dir(dir.path(), generation));
+    let whole = fs::read(&newest).unwrap();
     overwrite(&newest, 200, b"#####");
     assert_eq!(Log::open(dir.path()).unwrap().1, books);
-    let before = checkpoint_path(&generation_dir(dir.path(), generation - 1));
+    assert!(fs::read(&newest).unwrap() == whole, "it is put right on the disk too");
+    overwrite(&newest, 200, b"#####");
+    let before = checkpoint::path(&generation_dir(dir.path(), generation - 1));
     overwrite(&before, 5, b"#");
     let error = Log::open(dir.path()).unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { file, .. } if *file == before), "{error}");
@@ -164,4 +176,71 @@ fn a_checkpoint_without_its_log_refuses() {
     made(dir.path(), 2);
     fs::remove_file(last(dir.path())).unwrap();
     assert!(matches!(Log::open(dir.path()), Err(StoreError::Incomplete { .. })));
+}
+
+#[test]
+fn a_crash_before_the_checkpoint_is_made_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut books) = Log::open(dir.path()).unwrap();
+    (1..=3).for_each(|owner| add(&mut log, &mut books, owner));
+    log.begin_next().unwrap();
+    let of_next = books.clone();
+    (4..=6).for_each(|owner| add(&mut log, &mut books, owner));
+    drop(log);
+    let second = generation_dir(dir.path(), 2);
+    assert!(!checkpoint::path(&second).exists());
+    // Half of one, too.
+    fs::write(second.join("checkpoint.new"), b"PORTMC01 and").unwrap();
+    let (log, found) = Log::open(dir.path()).unwrap();
+    assert_eq!((found, log.generation), (books, 2));
+    assert_eq!(checkpoint::read(&second).unwrap().0, of_next);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_made_is_tried_again_and_nothing_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
+    let in_the_way = |generation| generation_dir(dir.path(), generation).join("checkpoint.new/x");
+    let mut owner = 0;
+    let mut more = |log: &mut Log, books: &mut Books| {
+        owner += 1;
+        add(log, books, owner);
+    };
+    while log.generation == 1 {
+        more(&mut log, &mut books);
+        if log.length >= log.due_at {
+            log.begin_next().unwrap();
+            fs::create_dir_all(in_the_way(2)).unwrap();
+            log.due_at = 0;
+        }
+    }
+    turn(&mut log);
+    assert_eq!((log.generation, log.checkpoint), (2, None));
+    let again_at = log.due_at;
+    assert!(again_at > log.length);
+    fs::remove_dir_all(in_the_way(2).parent().unwrap()).unwrap();
+    while log.checkpoint.is_none() {
+        more(&mut log, &mut books);
+        turn(&mut log);
+    }
+    assert!(log.generation == 2 && log.length >= again_at, "no other generation begins before");
+    drop(log);
+    assert_eq!(Log::open(dir.path()).unwrap().1, books);
+}
+
+#[test]
+fn a_log_that_is_closed_waits_for_whoever_makes_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
+    for owner in 1.. {
+        add(&mut log, &mut books, owner);
+        log.turn();
+        if log.making.is_some() {
+            break;
+        }
+    }
+    let unwanted = std::sync::Arc::clone(&log.making.as_ref().unwrap().unwanted);
+    drop(log);
+    assert_eq!(std::sync::Arc::strong_count(&unwanted), 1, "its thread has ended");
+    assert_eq!(Log::open(dir.path()).unwrap().1, books);
 }
