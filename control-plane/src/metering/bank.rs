@@ -188,20 +188,25 @@ impl Teller {
                 let mut round = Round { now, books: &mut self.books, counts, facts: &mut facts };
                 match job(&mut round) {
                     Ok(answer) => answers.push(answer),
-                    Err(corrupt) => return self.poison(&corrupt.to_string()),
+                    Err(corrupt) => {
+                        self.poison(&corrupt.to_string());
+                        // Whoever waits hears of it now, and not when the disk lets go of this thread.
+                        return drop((answers, waiting, self));
+                    }
                 }
                 let full = facts.len() >= FACTS_IN_ROUND || answers.len() >= WAITING;
                 next = if full { None } else { waiting.try_recv().ok() };
             }
             if !facts.is_empty() {
                 if let Err(why) = self.log.append(&facts) {
-                    return self.poison(&why);
+                    self.poison(&why);
+                    return drop((answers, waiting, self));
                 }
                 self.shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
                 facts.drain(..).for_each(|fact| tell(&fact, &self.shared.counts));
             }
             answers.drain(..).for_each(|answer| answer());
-            self.log.turn();
+            self.log.turn(&self.books);
         }
         // The lock goes before the door is closed: whoever saw it closed may open the directory again.
         drop(self);
@@ -209,7 +214,7 @@ impl Teller {
     }
 
     /// Nobody is answered any more. What waits finds the door closed.
-    fn poison(self, why: &str) {
+    fn poison(&self, why: &str) {
         tracing::error!(
             why,
             "metering answers nothing until the control plane is started again: its log failed"

@@ -30,28 +30,46 @@ pub(super) fn path(generation: &Path) -> PathBuf {
 }
 
 /// Writes the checkpoint of a generation, beside its name first: whatever is there in its place gives way to the whole of it. Tells its
-/// length in bytes.
-pub(super) fn write(generation: &Path, books: &Books) -> io::Result<u64> {
+/// length in bytes. Ends early when it is not to go on; of what was begun nothing stays.
+pub(super) fn write(generation: &Path, books: &Books, go_on: &dyn Fn() -> bool) -> io::Result<u64> {
     let (path, new) = (path(generation), generation.join("checkpoint.new"));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let written = remove(&new).and_then(|()| fill(&new, books, go_on)).and_then(|length| {
+        fs::rename(&new, &path)?;
+        sync_dir(generation)?;
+        Ok(length)
+    });
+    if written.is_err() {
+        // It takes room that the log needs; that it cannot be removed changes nothing.
+        let _ = remove(&new);
     }
+    written
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn fill(path: &Path, books: &Books, go_on: &dyn Fn() -> bool) -> io::Result<u64> {
+    let wanted = || if go_on() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::Interrupted)) };
+    wanted()?;
     let payload = serde_json::to_vec(books)?;
+    wanted()?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = BufWriter::new(&file);
     out.write_all(&header)?;
     out.write_all(&payload)?;
     out.flush()?;
     drop(out);
+    wanted()?;
     file.sync_all()?;
-    fs::rename(&new, &path)?;
-    sync_dir(generation)?;
     Ok((header.len() + payload.len()) as u64)
 }
 

@@ -3,8 +3,8 @@
 //! `DATA_DIR/control/metering/NNNN…/checkpoint` is what was known when the generation began; the files `*.journal` beside it are those of
 //! the store's journal: checked frames in a chain, of which only an unfinished tail is cut. One frame is one round of the bank: all of
 //! it counts or nothing. When a log has become long the next generation begins, with nothing but a log; its checkpoint is made beside
-//! the bank, from the generation before it, which says the same. That one stays until the next but one, so that a checkpoint that a
-//! crash prevented, or that is damaged, can be made again.
+//! the bank, of what was known at that moment. The generation before it stays until the next but one, so that a checkpoint that a crash
+//! prevented, or that is damaged, can be made again: from the newest that can be read, and the logs that came after it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::books::{Books, Fact};
-use super::checkpoint;
+use super::checkpoint::{self, Unread};
+use super::generations::{End, begin, dir_of, fold_ended, is_empty, list, note_end};
 use super::making::Making;
 use crate::store::StoreError;
 use crate::store::disk::{create_private_dir, sync_dir};
-use crate::store::journal::{Journal, SEGMENT_BYTES, Stored, segment_path};
+use crate::store::journal::{Journal, SEGMENT_BYTES, Stored};
 use crate::store::lock::DirLock;
 
 /// A log that is shorter is never replaced, in bytes.
@@ -32,7 +33,7 @@ const FACTS_IN_FRAME: usize = 65_536;
 /// One frame.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Frame<F> {
+pub(super) struct Frame<F> {
     /// The rest of the round is in the frames after it.
     #[serde(default, skip_serializing_if = "is_false")]
     more: bool,
@@ -40,6 +41,26 @@ struct Frame<F> {
     #[serde(default, skip_serializing_if = "is_false")]
     void: bool,
     facts: F,
+}
+
+/// Facts of a round whose end is still to be read.
+#[derive(Debug, Default)]
+pub(super) struct Unfolded(Vec<Fact>);
+
+impl Unfolded {
+    /// The facts that count with this frame.
+    pub(super) fn rounds(&mut self, frame: Frame<Vec<Fact>>) -> Vec<Fact> {
+        if frame.void {
+            self.0.clear();
+        }
+        self.0.extend(frame.facts);
+        if frame.more { Vec::new() } else { std::mem::take(&mut self.0) }
+    }
+
+    /// Whether a round has begun and not ended.
+    pub(super) fn is_amid(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -83,13 +104,13 @@ impl Log {
     pub(super) fn open_with(dir: &Path, segment_bytes: u64, least: u64) -> Result<(Self, Books), StoreError> {
         create_private_dir(dir).map_err(|source| StoreError::io(dir, source))?;
         let lock = DirLock::acquire(dir)?;
-        let generations = list(dir)?;
-        let Some((&generation, newest)) = generations.last_key_value() else {
+        let io = |source| StoreError::io(dir, source);
+        let mut generations = list(dir)?;
+        let Some((mut generation, mut newest)) = generations.pop_last() else {
             let books = Books::default();
-            let io = |source| StoreError::io(dir, source);
-            let checkpoint = begin(dir, 1, |new| checkpoint::write(new, &books)).map_err(io)?;
-            let path = generation_dir(dir, 1);
-            let (journal, _) = Journal::open(&path, segment_bytes, &mut |_| Ok(()))?;
+            let first = |new: &Path| checkpoint::write(new, &books, &|| true);
+            let checkpoint = begin(dir, 1, first).map_err(io)?;
+            let (journal, _) = Journal::open(&dir_of(dir, 1), segment_bytes, &mut |_| Ok(()))?;
             let log = Self {
                 dir: dir.to_owned(),
                 generation: 1,
@@ -104,11 +125,15 @@ impl Log {
             };
             return Ok((log, books));
         };
-        let (mut books, checkpoint) = match checkpoint::read(newest) {
-            Ok((books, length)) => (books, Some(length)),
-            Err(why) => made_again(&generations, (generation, newest), segment_bytes, &why)?,
-        };
-        let (journal, length) = replay(newest, segment_bytes, &mut books, &mut || true)?;
+        let missing = |path: &Path| !checkpoint::path(path).exists();
+        if missing(&newest) && is_empty(&newest)? && !generations.is_empty() {
+            // It was begun, and no more: the one before it goes on.
+            fs::remove_dir_all(&newest).map_err(io)?;
+            sync_dir(dir).map_err(io)?;
+            (generation, newest) = generations.pop_last().unwrap_or((generation, newest));
+        }
+        let (mut books, checkpoint) = beginning(&generations, (generation, &newest))?;
+        let (journal, length) = replay(&newest, segment_bytes, &mut books)?;
         let mut log = Self {
             dir: dir.to_owned(),
             generation,
@@ -141,10 +166,10 @@ impl Log {
         Ok(())
     }
 
-    /// Begins the next generation, if one is due, and sees to its checkpoint. Never long: the checkpoint is made on a thread of its own,
-    /// and the bank goes on beside it. When something cannot be made, the present log goes on, and it is tried again when that has
-    /// grown by as much again.
-    pub(super) fn turn(&mut self) {
+    /// Begins the next generation with what is known now, if one is due, and sees to its checkpoint. Never long: that is made on a
+    /// thread of its own, and the bank goes on beside it. When something cannot be made, the present log goes on, and it is tried again
+    /// when that has grown by as much again.
+    pub(super) fn turn(&mut self, books: &Books) {
         if let Some(making) = self.making.take_if(|making| making.is_done()) {
             match making.made() {
                 Ok(length) => {
@@ -152,28 +177,29 @@ impl Log {
                     self.due_at = due_at(self.least, length);
                     self.tidy();
                 }
-                Err(error) => self.put_off(&error),
+                Err(error) => self.put_off(&error.to_string()),
             }
         }
         if self.making.is_some() || self.length < self.due_at {
             return;
         }
-        if self.checkpoint.is_some()
-            && let Err(error) = self.begin_next()
-        {
-            return self.put_off(&error);
-        }
-        match Making::begin(&self.dir, self.generation, self.segment_bytes) {
+        let begun = self.begin_next().and_then(|()| {
+            let making = Making::begin(dir_of(&self.dir, self.generation), books.clone());
+            making.map_err(|error| error.to_string())
+        });
+        match begun {
             Ok(making) => self.making = Some(making),
-            Err(error) => self.put_off(&error.to_string()),
+            Err(error) => self.put_off(&error),
         }
     }
 
     /// From here on rounds stand in the log of another generation.
     fn begin_next(&mut self) -> Result<(), String> {
         let next = self.generation.saturating_add(1);
-        begin(&self.dir, next, |_| Ok(())).map_err(|error| error.to_string())?;
-        let opened = Journal::open(&generation_dir(&self.dir, next), self.segment_bytes, &mut |_| Ok(()));
+        let tip = self.journal.tip();
+        let end = End { version: tip.version, link: tip.link };
+        begin(&self.dir, next, |new| note_end(new, end)).map_err(|error| error.to_string())?;
+        let opened = Journal::open(&dir_of(&self.dir, next), self.segment_bytes, &mut |_| Ok(()));
         (self.journal, _) = opened.map_err(|error| error.to_string())?;
         (self.generation, self.length, self.checkpoint) = (next, 0, None);
         Ok(())
@@ -187,8 +213,11 @@ impl Log {
     /// Removes generations that nothing needs any more. What cannot be removed is tried again at the next start.
     fn tidy(&mut self) {
         let Ok(generations) = list(&self.dir) else { return };
-        // A generation without a checkpoint needs the one before it, and that one's needs nothing.
-        for (_, path) in generations.range(..self.generation.saturating_sub(1)) {
+        // One without a checkpoint needs those before it, back to one that has; and one that has may be damaged.
+        let has = |(_, path): &(&u64, &PathBuf)| checkpoint::path(path).exists();
+        let kept = generations.range(..self.generation).rev().find(has).map(|(number, _)| *number);
+        let (Some(kept), Some(_)) = (kept, self.checkpoint) else { return };
+        for (_, path) in generations.range(..kept) {
             if let Err(error) = fs::remove_dir_all(path) {
                 tracing::warn!(path = %path.display(), %error, "an old generation of metering could not be removed");
             }
@@ -200,88 +229,65 @@ fn due_at(least: u64, checkpoint: u64) -> u64 {
     least.max(checkpoint.saturating_mul(LOG_TO_CHECKPOINT))
 }
 
-/// The state at the beginning of the newest generation, from the one before it; and the length of its checkpoint, which is written
-/// now, if that can be done.
-fn made_again(
-    generations: &BTreeMap<u64, PathBuf>,
+/// What was known when the newest generation began, from the newest checkpoint that can be read and the logs between; and the length of
+/// its own checkpoint, which is written now where it has none.
+fn beginning(
+    before: &BTreeMap<u64, PathBuf>,
     (number, newest): (u64, &Path),
-    segment_bytes: u64,
-    why: &checkpoint::Unread,
 ) -> Result<(Books, Option<u64>), StoreError> {
-    let before = number.checked_sub(1).and_then(|before| generations.get(&before));
-    let before = before.ok_or_else(|| unreadable(newest, why))?;
-    let books = after(before, segment_bytes, &mut || true)?;
-    match why {
-        checkpoint::Unread::Missing => {
-            tracing::info!("a checkpoint of metering that a stop prevented is made")
-        }
-        checkpoint::Unread::Damaged(why) => tracing::warn!(
+    let first = match checkpoint::read(newest) {
+        Ok((books, length)) => return Ok((books, Some(length))),
+        Err(why) => why,
+    };
+    match &first {
+        Unread::Missing => tracing::info!("a checkpoint of metering that a stop prevented is made"),
+        Unread::Damaged(why) => tracing::warn!(
             checkpoint = %checkpoint::path(newest).display(), why,
-            "a checkpoint of metering is damaged; it was made again from the one before it and its log"
+            "a checkpoint of metering is damaged; it is made again from the one before it and its log"
         ),
     }
-    let written = checkpoint::write(newest, &books);
+    let (mut at, mut here, mut why) = (number, newest, first);
+    let mut ended: Vec<(&Path, &Path)> = Vec::new();
+    let mut books = loop {
+        at = at.saturating_sub(1);
+        let Some(earlier) = before.get(&at) else { return Err(unreadable(here, &why)) };
+        ended.push((earlier, here));
+        here = earlier;
+        match checkpoint::read(here) {
+            Ok((books, _)) => break books,
+            Err(error) => why = error,
+        }
+    };
+    for (generation, next) in ended.into_iter().rev() {
+        fold_ended(generation, next, &mut books)?;
+    }
+    let written = checkpoint::write(newest, &books, &|| true);
     if let Err(error) = &written {
         tracing::error!(%error, "a checkpoint of metering cannot be written; it is tried again");
     }
     Ok((books, written.ok()))
 }
 
-fn unreadable(generation: &Path, why: &checkpoint::Unread) -> StoreError {
+fn unreadable(generation: &Path, why: &Unread) -> StoreError {
     let detail = format!("this checkpoint of metering cannot be read: {why}");
     StoreError::damaged(&checkpoint::path(generation), 0, None, detail)
 }
 
-/// What was known when a generation ended, read from it; nothing is appended to it any more. Ends with an error when it is not to go on.
-pub(super) fn after(
-    generation: &Path,
-    segment_bytes: u64,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<Books, StoreError> {
-    let (mut books, _) = checkpoint::read(generation).map_err(|why| unreadable(generation, &why))?;
-    replay(generation, segment_bytes, &mut books, go_on)?;
-    Ok(books)
-}
-
 /// Folds the log of a generation into the books, and opens it.
-fn replay(
-    path: &Path,
-    segment_bytes: u64,
-    books: &mut Books,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<(Journal, u64), StoreError> {
+fn replay(path: &Path, segment_bytes: u64, books: &mut Books) -> Result<(Journal, u64), StoreError> {
     if !holds_log(path).map_err(|source| StoreError::io(path, source))? {
-        let detail = "there is a checkpoint of metering, and no log beside it".to_owned();
+        let detail = "this generation of metering has no log".to_owned();
         return Err(StoreError::Incomplete { dir: path.to_owned(), detail });
     }
-    let mut length = 0_u64;
-    let mut pending: Vec<Fact> = Vec::new();
+    let (mut length, mut unfolded) = (0_u64, Unfolded::default());
     let (mut journal, cut) = Journal::open(path, segment_bytes, &mut |stored: Stored<'_>| {
-        let damaged = |detail: String| {
-            let file = segment_path(path, stored.position.segment);
-            StoreError::damaged(&file, stored.position.offset, Some(stored.tip.version), detail)
-        };
-        if !go_on() {
-            return Err(StoreError::io(path, io::ErrorKind::Interrupted.into()));
-        }
         length = length.saturating_add(stored.payload.len() as u64);
-        let frame: Frame<Vec<Fact>> =
-            serde_json::from_slice(stored.payload).map_err(|error| damaged(error.to_string()))?;
-        if frame.void {
-            pending.clear();
-        }
-        pending.extend(frame.facts);
-        if !frame.more {
-            for fact in pending.drain(..) {
-                books.apply(&fact).map_err(|corrupt| damaged(corrupt.to_string()))?;
-            }
-        }
-        Ok(())
+        unfolded.fold(path, &stored, books)
     })?;
     if let Some(cut) = cut {
         tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, "an unfinished round at the end of metering's log was cut; nothing of it was answered");
     }
-    if !pending.is_empty() {
+    if unfolded.is_amid() {
         let frame = Frame { more: false, void: true, facts: [(); 0] };
         let payload = serde_json::to_vec(&frame).map_err(|error| StoreError::io(path, error.into()))?;
         journal.append(&payload).map_err(|why| StoreError::io(path, io::Error::other(why)))?;
@@ -296,40 +302,6 @@ fn holds_log(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Makes a generation under another name, and gives it its own when all of it is on the disk. Tells what filling it told.
-fn begin<T>(dir: &Path, generation: u64, fill: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let new = dir.join("new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    create_private_dir(&new)?;
-    let told = fill(&new)?;
-    drop(Journal::open(&new, SEGMENT_BYTES, &mut |_| Ok(())).map_err(io::Error::other)?);
-    sync_dir(&new)?;
-    fs::rename(&new, generation_dir(dir, generation))?;
-    sync_dir(dir)?;
-    Ok(told)
-}
-
-pub(super) fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("{generation:020}"))
-}
-
-/// The generations in a directory. Other names are none of ours.
-fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StoreError> {
-    let io = |source| StoreError::io(dir, source);
-    let mut generations = BTreeMap::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() == 20);
-        if let Some(number) = name.and_then(|digits| digits.parse().ok()) {
-            generations.insert(number, path);
-        }
-    }
-    Ok(generations)
 }
 
 #[cfg(test)]

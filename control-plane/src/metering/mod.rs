@@ -11,6 +11,7 @@ mod conversation;
 pub(crate) mod figures;
 mod fleet;
 mod follow;
+mod generations;
 mod known;
 mod limits;
 mod liveness;

@@ -168,7 +168,7 @@ impl Journal {
         self.id
     }
 
-    pub(super) const fn tip(&self) -> Tip {
+    pub(crate) const fn tip(&self) -> Tip {
         self.tip
     }
 

@@ -179,9 +179,11 @@ impl Store for JournalStore {
             let failed = |error: &dyn std::fmt::Display| HistoryError(error.to_string());
             let _place = self.history_readers.acquire().await.map_err(|error| failed(&error))?;
             let shared = Arc::clone(&self.shared);
-            tokio::task::spawn_blocking(move || history::read(&shared, &filter))
-                .await
-                .map_err(|error| failed(&error))?
+            // Whoever starts a thread for this gives it its own place in the order of threads; work in the background, which stands
+            // below the others, must not: that thread does other things afterwards.
+            let read =
+                async move { tokio::task::spawn_blocking(move || history::read(&shared, &filter)).await };
+            tokio::spawn(read).await.and_then(|read| read).map_err(|error| failed(&error))?
         })
     }
 

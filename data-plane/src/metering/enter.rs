@@ -241,7 +241,7 @@ impl Metering {
             news.as_mut().enable();
             self.0.urgent.notify_one();
             in_time = timeout_at(until, news).await.is_ok();
-            match meter.purse.reserve(tab, meter.price, self.now()) {
+            match meter.purse.reserve_again(tab, meter.price, self.now()) {
                 Ok(reservation) => return Ok(reservation),
                 Err(still) => denied = still,
             }

@@ -137,17 +137,25 @@ impl Enforcer {
 
     fn compiled(&self, candidate: &Candidate, labels: PlaneLabels) -> Result<Snapshot, Refusal> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut digest = SnapshotDigest::default();
-        let read = entries.read(&candidate.entries, &mut digest)?;
-        let made = digest.finish();
-        if made != candidate.header.digest {
-            return Err(Refusal::Digest { made, signed: candidate.header.digest });
+        let compiled = compiled(candidate, labels, &mut entries);
+        if compiled.is_err() {
+            entries.tidy();
         }
-        let parts = read.iter().map(|read| read.entry().clone()).collect();
-        let snapshot =
-            Snapshot::compile_for(labels, candidate.header.clone(), parts).map_err(Refusal::Compile)?;
-        // Only what was signed and compiles is worth keeping.
-        entries.keep(read);
-        Ok(snapshot)
+        compiled
     }
+}
+
+fn compiled(candidate: &Candidate, labels: PlaneLabels, entries: &mut Entries) -> Result<Snapshot, Refusal> {
+    let mut digest = SnapshotDigest::default();
+    let read = entries.read(&candidate.entries, &mut digest)?;
+    let made = digest.finish();
+    if made != candidate.header.digest {
+        return Err(Refusal::Digest { made, signed: candidate.header.digest });
+    }
+    let parts = read.iter().map(|read| read.entry().clone()).collect();
+    let snapshot =
+        Snapshot::compile_for(labels, candidate.header.clone(), parts).map_err(Refusal::Compile)?;
+    // Only what was signed and compiles is worth keeping.
+    entries.keep(read);
+    Ok(snapshot)
 }

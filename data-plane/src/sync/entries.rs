@@ -60,6 +60,11 @@ impl Entries {
     /// Keeps what was read, for the next time.
     pub(super) fn keep(&mut self, read: Vec<Read>) {
         self.known = read;
+        self.tidy();
+    }
+
+    /// Forgets what was read and not kept.
+    pub(super) fn tidy(&mut self) {
         self.grants.tidy();
     }
 }

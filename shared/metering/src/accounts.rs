@@ -14,6 +14,7 @@ mod size;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -35,12 +36,12 @@ const MAX_LINES: usize = 4_096;
 /// The length of a reason or a name, in bytes, that a command may carry into the journal.
 const MAX_TEXT: usize = 1_024;
 
-/// Every account, and the lives of the planes.
+/// Every account, and the lives of the planes. A clone shares the accounts, and costs little; each is copied when one of both changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Accounts {
     #[serde(with = "crate::pairs")]
-    accounts: BTreeMap<AccountId, Account>,
+    accounts: BTreeMap<AccountId, Arc<Account>>,
     lives: BTreeMap<Uuid, u32>,
 }
 
@@ -166,7 +167,7 @@ impl Accounts {
     /// # Errors
     /// The first of its books that does not add up.
     pub fn check_one(&self, id: AccountId) -> Result<(), Unsound> {
-        let books = self.accounts.get(&id).into_iter().flat_map(Account::books);
+        let books = self.accounts.get(&id).into_iter().flat_map(|account| account.books());
         for book in books {
             if !book.adds_up() {
                 return Err(Unsound { account: id, epoch: book.epoch, totals: book.totals });
@@ -184,7 +185,7 @@ impl Accounts {
     /// Every holder in whose hands anything is, in any account and period, but for what was written off.
     #[must_use]
     pub fn holders(&self) -> BTreeSet<Holder> {
-        let lines = self.accounts.values().flat_map(Account::books).flat_map(|book| &book.lines);
+        let lines = self.accounts.values().flat_map(|account| account.books()).flat_map(|book| &book.lines);
         lines
             .filter(|(_, line)| line.open() > 0 && line.written_off.is_none())
             .map(|(holder, _)| *holder)
@@ -195,7 +196,7 @@ impl Accounts {
     #[must_use]
     pub fn knows(&self, plane: Uuid) -> bool {
         let (first, last) = (Holder { plane, life: 0 }, Holder { plane, life: u32::MAX });
-        let mut books = self.accounts.values().flat_map(Account::books);
+        let mut books = self.accounts.values().flat_map(|account| account.books());
         books.any(|book| book.lines.range(first..=last).any(|(_, line)| line.open() > 0))
     }
 

@@ -164,6 +164,24 @@ impl Purse {
     /// [`Denied`] names the first account that cannot pay. Another call that fails on a later account may hold units of an earlier one
     /// for a moment; whoever finds them missing then is told [`Why::Empty`], never [`Why::Exhausted`].
     pub fn reserve(&self, tab: &Arc<Tab>, price: Price, now: Mono) -> Result<Reservation, Denied> {
+        self.try_to_reserve(tab, price, now, true)
+    }
+
+    /// The same for a call that found a lease empty before, and waited: its demand was counted then.
+    ///
+    /// # Errors
+    /// Those of [`Purse::reserve`].
+    pub fn reserve_again(&self, tab: &Arc<Tab>, price: Price, now: Mono) -> Result<Reservation, Denied> {
+        self.try_to_reserve(tab, price, now, false)
+    }
+
+    fn try_to_reserve(
+        &self,
+        tab: &Arc<Tab>,
+        price: Price,
+        now: Mono,
+        is_new: bool,
+    ) -> Result<Reservation, Denied> {
         let mut reservation = Reservation { tab: tab.clone(), price, tags: [0; MAX_ACCOUNTS], low: false };
         let mut failed = None;
         for (pocket, tag) in tab.pockets.iter().zip(&mut reservation.tags) {
@@ -174,7 +192,7 @@ impl Purse {
             if failed.is_some() {
                 // All that lack something are asked for at once, not one after the other.
                 if !pocket.could_pay(amount, now) {
-                    self.miss(pocket, amount);
+                    self.miss(pocket, amount, is_new);
                 }
                 continue;
             }
@@ -186,8 +204,9 @@ impl Purse {
                 }
                 continue;
             }
-            match self.without_lease(pocket, amount, now) {
-                Ok(debt) => *tag = debt,
+            match self.without_lease(pocket, amount, now, is_new) {
+                // The sooner it is asked for, the less is owed.
+                Ok(debt) => (*tag, reservation.low) = (debt, true),
                 Err(denied) => failed = Some(denied),
             }
         }
@@ -201,16 +220,24 @@ impl Purse {
     }
 
     /// Notes what a pocket could not pay.
-    fn miss(&self, pocket: &Arc<Pocket>, amount: u64) {
-        pocket.unmet.fetch_add(amount, Ordering::AcqRel);
+    fn miss(&self, pocket: &Arc<Pocket>, amount: u64, is_new: bool) {
+        if is_new {
+            pocket.unmet.fetch_add(amount, Ordering::AcqRel);
+        }
         pocket.need.fetch_max(amount, Ordering::AcqRel);
         self.flag(pocket);
     }
 
     /// What a pocket that cannot pay does about it.
     #[cold]
-    fn without_lease(&self, pocket: &Arc<Pocket>, amount: u64, now: Mono) -> Result<pocket::Tag, Denied> {
-        self.miss(pocket, amount);
+    fn without_lease(
+        &self,
+        pocket: &Arc<Pocket>,
+        amount: u64,
+        now: Mono,
+        is_new: bool,
+    ) -> Result<pocket::Tag, Denied> {
+        self.miss(pocket, amount, is_new);
         let denied = |why, retry_after| Denied { account: pocket.id, why, retry_after };
         let mut slow = pocket.slow();
         if let Some(refills_at) = slow.exhausted(pocket, amount, now, &self.settings) {

@@ -35,11 +35,11 @@ fn made(dir: &Path, budgets: u128) -> Books {
 }
 
 /// Lets what is due happen, to its end.
-fn turn(log: &mut Log) {
-    log.turn();
+fn turn(log: &mut Log, books: &Books) {
+    log.turn(books);
     while log.making.is_some() {
         std::thread::sleep(std::time::Duration::from_millis(1));
-        log.turn();
+        log.turn(books);
     }
 }
 
@@ -149,7 +149,7 @@ fn a_long_log_is_replaced_by_a_checkpoint_and_a_damaged_one_is_made_again() {
     let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
     for owner in 1..=200 {
         add(&mut log, &mut books, owner);
-        turn(&mut log);
+        turn(&mut log, &books);
     }
     let generation = log.generation;
     drop(log);
@@ -158,13 +158,13 @@ fn a_long_log_is_replaced_by_a_checkpoint_and_a_damaged_one_is_made_again() {
     assert_eq!(kept, [generation - 1, generation]);
     assert_eq!(Log::open(dir.path()).unwrap().1, books);
 
-    let newest = checkpoint::path(&generation_dir(dir.path(), generation));
+    let newest = checkpoint::path(&dir_of(dir.path(), generation));
     let whole = fs::read(&newest).unwrap();
     overwrite(&newest, 200, b"#####");
     assert_eq!(Log::open(dir.path()).unwrap().1, books);
     assert!(fs::read(&newest).unwrap() == whole, "it is put right on the disk too");
     overwrite(&newest, 200, b"#####");
-    let before = checkpoint::path(&generation_dir(dir.path(), generation - 1));
+    let before = checkpoint::path(&dir_of(dir.path(), generation - 1));
     overwrite(&before, 5, b"#");
     let error = Log::open(dir.path()).unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { file, .. } if *file == before), "{error}");
@@ -178,52 +178,105 @@ fn a_checkpoint_without_its_log_refuses() {
     assert!(matches!(Log::open(dir.path()), Err(StoreError::Incomplete { .. })));
 }
 
-#[test]
-fn a_crash_before_the_checkpoint_is_made_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut log, mut books) = Log::open(dir.path()).unwrap();
-    (1..=3).for_each(|owner| add(&mut log, &mut books, owner));
-    log.begin_next().unwrap();
-    let of_next = books.clone();
-    (4..=6).for_each(|owner| add(&mut log, &mut books, owner));
-    drop(log);
-    let second = generation_dir(dir.path(), 2);
-    assert!(!checkpoint::path(&second).exists());
-    // Half of one, too.
-    fs::write(second.join("checkpoint.new"), b"PORTMC01 and").unwrap();
-    let (log, found) = Log::open(dir.path()).unwrap();
-    assert_eq!((found, log.generation), (books, 2));
-    assert_eq!(checkpoint::read(&second).unwrap().0, of_next);
+/// Two generations whose checkpoints a crash prevented, after one that has its own; and the books at each beginning and at the end.
+fn without_checkpoints(dir: &Path) -> [Books; 3] {
+    let (mut log, mut books) = Log::open(dir).unwrap();
+    let mut told = Vec::new();
+    for first in [1, 4, 7] {
+        (first..first + 3).for_each(|owner| add(&mut log, &mut books, owner));
+        told.push(books.clone());
+        if first < 7 {
+            log.begin_next().unwrap();
+        }
+    }
+    told.try_into().unwrap()
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_made_is_tried_again_and_nothing_waits_for_it() {
+fn a_crash_before_a_checkpoint_is_made_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [_, beginning, end] = without_checkpoints(dir.path());
+    let third = dir_of(dir.path(), 3);
+    assert!(!checkpoint::path(&third).exists() && !checkpoint::path(&dir_of(dir.path(), 2)).exists());
+    // Half of one, too.
+    fs::write(third.join("checkpoint.new"), b"PORTMC01 and").unwrap();
+    let (log, found) = Log::open(dir.path()).unwrap();
+    assert_eq!((found, log.generation), (end.clone(), 3));
+    assert_eq!(checkpoint::read(&third).unwrap().0, beginning);
+    drop(log);
+    // The generation before has no checkpoint of its own, so the one before that is still there.
+    overwrite(&checkpoint::path(&third), 200, b"#####");
+    assert_eq!(Log::open(dir.path()).unwrap().1, end);
+}
+
+#[test]
+fn a_log_that_is_over_and_not_whole_refuses() {
+    for (generation, cut) in [(1, 1), (2, 1), (2, 1_000_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        let [..] = without_checkpoints(dir.path());
+        let over = dir_of(dir.path(), generation);
+        let files = fs::read_dir(&over).unwrap().map(|entry| entry.unwrap().path());
+        let path = files.filter(|path| path.extension().is_some_and(|of| of == "journal")).max().unwrap();
+        let length = fs::metadata(&path).unwrap().len();
+        match length.checked_sub(cut) {
+            Some(left) => OpenOptions::new().write(true).open(&path).unwrap().set_len(left).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let error = Log::open(dir.path()).unwrap_err();
+        assert!(matches!(&error, StoreError::Incomplete { dir, .. } if *dir == over), "{error}");
+        let what = format!("ended with frame {}", 3);
+        assert!(error.to_string().contains(&what), "{error}");
+    }
+}
+
+#[test]
+fn a_generation_that_was_begun_and_no_more_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut books) = Log::open(dir.path()).unwrap();
+    (1..=3).for_each(|owner| add(&mut log, &mut books, owner));
+    // Its log could not be opened, say: the one before goes on.
+    let end = End { version: 3, link: 1 };
+    begin(dir.path(), 2, |new| note_end(new, end)).unwrap();
+    (4..=6).for_each(|owner| add(&mut log, &mut books, owner));
+    drop(log);
+    let (mut log, found) = Log::open(dir.path()).unwrap();
+    assert_eq!((&found, log.generation), (&books, 1));
+    // And a later attempt finds the place free.
+    begin(dir.path(), 2, |new| note_end(new, end)).unwrap();
+    log.begin_next().unwrap();
+    add(&mut log, &mut books, 7);
+    drop(log);
+    assert_eq!(Log::open(dir.path()).unwrap().1, books);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_made_is_tried_again_with_the_next_generation() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
-    let in_the_way = |generation| generation_dir(dir.path(), generation).join("checkpoint.new/x");
     let mut owner = 0;
     let mut more = |log: &mut Log, books: &mut Books| {
         owner += 1;
         add(log, books, owner);
     };
-    while log.generation == 1 {
+    while log.length < log.due_at {
         more(&mut log, &mut books);
-        if log.length >= log.due_at {
-            log.begin_next().unwrap();
-            fs::create_dir_all(in_the_way(2)).unwrap();
-            log.due_at = 0;
-        }
     }
-    turn(&mut log);
+    log.begin_next().unwrap();
+    let in_the_way = dir_of(dir.path(), 2).join("checkpoint.new/x");
+    fs::create_dir_all(&in_the_way).unwrap();
+    log.making = Some(Making::begin(dir_of(dir.path(), 2), books.clone()).unwrap());
+    turn(&mut log, &books);
     assert_eq!((log.generation, log.checkpoint), (2, None));
     let again_at = log.due_at;
     assert!(again_at > log.length);
-    fs::remove_dir_all(in_the_way(2).parent().unwrap()).unwrap();
     while log.checkpoint.is_none() {
+        assert_eq!(log.generation, 2);
         more(&mut log, &mut books);
-        turn(&mut log);
+        let due = log.length >= again_at;
+        turn(&mut log, &books);
+        assert_eq!(log.checkpoint.is_some(), due);
     }
-    assert!(log.generation == 2 && log.length >= again_at, "no other generation begins before");
+    assert_eq!(log.generation, 3);
     drop(log);
     assert_eq!(Log::open(dir.path()).unwrap().1, books);
 }
@@ -234,7 +287,7 @@ fn a_log_that_is_closed_waits_for_whoever_makes_its_checkpoint() {
     let (mut log, mut books) = Log::open_with(dir.path(), 4_096, 2_048).unwrap();
     for owner in 1.. {
         add(&mut log, &mut books, owner);
-        log.turn();
+        log.turn(&books);
         if log.making.is_some() {
             break;
         }

@@ -1,5 +1,7 @@
 //! Events made so. The only code that changes accounts; it decides nothing.
 
+use std::sync::Arc;
+
 use super::book::{Book, Line};
 use super::command::Corrupt;
 use super::event::Event;
@@ -19,15 +21,17 @@ impl Accounts {
             Event::Born { plane, life } => {
                 self.lives.insert(*plane, *life);
             }
-            Event::Configured { account, terms, at } => match self.accounts.get_mut(account) {
-                Some(known) => {
-                    known.terms = *terms;
-                    known.clock = known.clock.max(*at);
+            Event::Configured { account, terms, at } => {
+                match self.accounts.get_mut(account).map(Arc::make_mut) {
+                    Some(known) => {
+                        known.terms = *terms;
+                        known.clock = known.clock.max(*at);
+                    }
+                    None => {
+                        self.accounts.insert(*account, Arc::new(Account::new(*account, *terms, *at)));
+                    }
                 }
-                None => {
-                    self.accounts.insert(*account, Account::new(*account, *terms, *at));
-                }
-            },
+            }
             Event::Opened { account, epoch, start, end, at } => {
                 let known = self.known(*account, *at)?;
                 let old = std::mem::replace(&mut known.current, Book::new(*epoch, *start, *end));
@@ -116,7 +120,7 @@ impl Accounts {
     }
 
     fn known(&mut self, id: AccountId, at: Utc) -> Result<&mut Account, Corrupt> {
-        let account = self.accounts.get_mut(&id).ok_or(Corrupt::NoAccount(id))?;
+        let account = self.accounts.get_mut(&id).map(Arc::make_mut).ok_or(Corrupt::NoAccount(id))?;
         account.clock = account.clock.max(at);
         Ok(account)
     }

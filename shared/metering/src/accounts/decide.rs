@@ -81,7 +81,7 @@ impl Accounts {
     }
 
     pub(super) fn get(&self, id: AccountId) -> Result<&Account, Refusal> {
-        self.accounts.get(&id).ok_or(Refusal::UnknownAccount(id))
+        self.accounts.get(&id).map(|account| &**account).ok_or(Refusal::UnknownAccount(id))
     }
 
     /// What a person's command begins with: the current period, the moment, and the turn of the period if one is due.

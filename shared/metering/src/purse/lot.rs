@@ -37,6 +37,11 @@ impl Lot {
         }
     }
 
+    /// Whether units are on their way to the disk, to be opened.
+    pub(super) const fn is_opening(&self) -> bool {
+        self.opening > 0
+    }
+
     pub(super) fn spent(&self, pocket: &Pocket) -> u64 {
         pocket.spent(self.tag).saturating_sub(self.spent_before).min(self.opened)
     }

@@ -1,7 +1,8 @@
 //! What a pocket knows behind its lock: its lots, what it asked for, and how much it would like to hold.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Duration;
 
 use super::debt::Debt;
@@ -358,6 +359,9 @@ impl Slow {
             // Calls began to wait after the ask was sent: they are to be seen to at once, not at the next beat.
             pocket.unmet.fetch_add(asked.waiting, AcqRel);
             pocket.need.fetch_max(asked.need, AcqRel);
+        } else if pocket.need.load(Acquire) == 0 && !self.lot.is_some_and(|lot| lot.is_opening()) {
+            // Enough is open already, or nobody asks for any: then nothing is to come that ends it.
+            self.without = false;
         }
         true
     }

@@ -311,6 +311,42 @@ fn an_outage_ends_for_each_account_when_its_own_ask_is_answered() {
 }
 
 #[test]
+fn an_answer_that_finds_enough_in_hand_ends_an_outage_too() {
+    let charge = Charge { on_outage: OnOutage::Allow, ..calls(100) };
+    let mut pair = Pair::new(&[charge]);
+    let tab = pair.purse.tab(&[charge], pair.mono()).unwrap();
+    let first = pair.pay(&tab, CALL).unwrap();
+    pair.cut = true;
+    pair.purse.cut_off();
+    pair.pay(&tab, CALL).unwrap().settle(CALL);
+    assert_eq!(pair.purse.debts(), 1, "the only unit was in use");
+    // It comes back unspent, and then nobody needs another.
+    first.settle(Price::default());
+    pair.beat(1_000);
+    pair.cut = false;
+    pair.beat(20_000);
+    assert_eq!(pair.purse.holding(charge.account), 0, "all was given back");
+    let outcome = pair.purse.reserve(&tab, CALL, pair.mono());
+    assert_eq!(outcome.unwrap_err().why, Why::Empty, "no outage, no debt");
+    assert_eq!(pair.purse.debts(), 1);
+}
+
+#[test]
+fn a_call_that_waits_is_counted_once() {
+    let mut pair = Pair::new(&[calls(100_000)]);
+    let tab = pair.purse.tab(&[calls(100_000)], pair.mono()).unwrap();
+    let now = pair.mono();
+    assert_eq!(pair.purse.reserve(&tab, CALL, now).unwrap_err().why, Why::Empty);
+    for _ in 0..500 {
+        assert_eq!(pair.purse.reserve_again(&tab, CALL, now).unwrap_err().why, Why::Empty);
+    }
+    let work = pair.purse.urgent(now);
+    assert_eq!((work.asks[0].want, work.asks[0].need), (1, 1));
+    pair.work(work);
+    pair.purse.reserve_again(&tab, CALL, now).unwrap().settle(CALL);
+}
+
+#[test]
 fn what_was_owed_in_an_outage_is_owed_no_more_once_the_budget_is_known_to_be_used_up() {
     let charge = Charge { on_outage: OnOutage::Allow, ..calls(3) };
     let mut pair = Pair::new(&[charge]);
