@@ -125,9 +125,9 @@ impl Log {
             };
             return Ok((log, books));
         };
-        let missing = |path: &Path| !checkpoint::path(path).exists();
-        if missing(&newest) && is_empty(&newest)? && !generations.is_empty() {
-            // It was begun, and no more: the one before it goes on.
+        let begun = !checkpoint::path(&newest).exists() && holds_log(&newest).map_err(io)?;
+        if begun && is_empty(&newest)? && !generations.is_empty() {
+            // And no more: the one before it goes on.
             fs::remove_dir_all(&newest).map_err(io)?;
             sync_dir(dir).map_err(io)?;
             (generation, newest) = generations.pop_last().unwrap_or((generation, newest));

@@ -178,6 +178,18 @@ fn a_checkpoint_without_its_log_refuses() {
     assert!(matches!(Log::open(dir.path()), Err(StoreError::Incomplete { .. })));
 }
 
+#[test]
+fn neither_checkpoint_nor_log_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let [..] = without_checkpoints(dir.path());
+    fs::remove_file(last(dir.path())).unwrap();
+    let error = Log::open(dir.path()).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Incomplete { dir: path, .. } if *path == dir_of(dir.path(), 3)),
+        "{error}"
+    );
+}
+
 /// Two generations whose checkpoints a crash prevented, after one that has its own; and the books at each beginning and at the end.
 fn without_checkpoints(dir: &Path) -> [Books; 3] {
     let (mut log, mut books) = Log::open(dir).unwrap();
