@@ -188,19 +188,14 @@ impl Teller {
                 let mut round = Round { now, books: &mut self.books, counts, facts: &mut facts };
                 match job(&mut round) {
                     Ok(answer) => answers.push(answer),
-                    Err(corrupt) => {
-                        self.poison(&corrupt.to_string());
-                        // Whoever waits hears of it now, and not when the disk lets go of this thread.
-                        return drop((answers, waiting, self));
-                    }
+                    Err(corrupt) => return self.poison(&corrupt.to_string(), (answers, waiting)),
                 }
                 let full = facts.len() >= FACTS_IN_ROUND || answers.len() >= WAITING;
                 next = if full { None } else { waiting.try_recv().ok() };
             }
             if !facts.is_empty() {
                 if let Err(why) = self.log.append(&facts) {
-                    self.poison(&why);
-                    return drop((answers, waiting, self));
+                    return self.poison(&why, (answers, waiting));
                 }
                 self.shared.counts.syncs.fetch_add(1, Ordering::Relaxed);
                 facts.drain(..).for_each(|fact| tell(&fact, &self.shared.counts));
@@ -213,13 +208,14 @@ impl Teller {
         drop(waiting);
     }
 
-    /// Nobody is answered any more. What waits finds the door closed.
-    fn poison(&self, why: &str) {
+    /// Nobody is answered any more. What waits finds the door closed, and at once: not when the disk lets go of this thread.
+    fn poison<Waiting>(self, why: &str, waiting: Waiting) {
         tracing::error!(
             why,
             "metering answers nothing until the control plane is started again: its log failed"
         );
         let _ = self.shared.poisoned.set(why.into());
+        drop(waiting);
     }
 }
 

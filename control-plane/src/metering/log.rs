@@ -76,7 +76,7 @@ pub(super) struct Log {
     segment_bytes: u64,
     /// Bytes of frames in this generation.
     length: u64,
-    /// From which length on the next generation is due, or another attempt at this one's checkpoint.
+    /// From which length on the next generation is due.
     due_at: u64,
     least: u64,
     /// How long this generation's checkpoint is, in bytes; `None` while it has none.
@@ -106,33 +106,25 @@ impl Log {
         let lock = DirLock::acquire(dir)?;
         let io = |source| StoreError::io(dir, source);
         let mut generations = list(dir)?;
-        let Some((mut generation, mut newest)) = generations.pop_last() else {
-            let books = Books::default();
-            let first = |new: &Path| checkpoint::write(new, &books, &|| true);
-            let checkpoint = begin(dir, 1, first).map_err(io)?;
-            let (journal, _) = Journal::open(&dir_of(dir, 1), segment_bytes, &mut |_| Ok(()))?;
-            let log = Self {
-                dir: dir.to_owned(),
-                generation: 1,
-                journal,
-                segment_bytes,
-                length: 0,
-                due_at: due_at(least, checkpoint),
-                least,
-                checkpoint: Some(checkpoint),
-                making: None,
-                _lock: lock,
-            };
-            return Ok((log, books));
+        let (generation, newest, mut books, checkpoint) = match generations.pop_last() {
+            None => {
+                let books = Books::default();
+                let first = |new: &Path| checkpoint::write(new, &books, &|| true);
+                let checkpoint = begin(dir, 1, first).map_err(io)?;
+                (1, dir_of(dir, 1), books, Some(checkpoint))
+            }
+            Some((mut generation, mut newest)) => {
+                let begun = !checkpoint::path(&newest).exists() && holds_log(&newest).map_err(io)?;
+                if begun && is_empty(&newest)? && !generations.is_empty() {
+                    // And no more: the one before it goes on.
+                    fs::remove_dir_all(&newest).map_err(io)?;
+                    sync_dir(dir).map_err(io)?;
+                    (generation, newest) = generations.pop_last().unwrap_or((generation, newest));
+                }
+                let (books, checkpoint) = beginning(&generations, (generation, &newest))?;
+                (generation, newest, books, checkpoint)
+            }
         };
-        let begun = !checkpoint::path(&newest).exists() && holds_log(&newest).map_err(io)?;
-        if begun && is_empty(&newest)? && !generations.is_empty() {
-            // And no more: the one before it goes on.
-            fs::remove_dir_all(&newest).map_err(io)?;
-            sync_dir(dir).map_err(io)?;
-            (generation, newest) = generations.pop_last().unwrap_or((generation, newest));
-        }
-        let (mut books, checkpoint) = beginning(&generations, (generation, &newest))?;
         let (journal, length) = replay(&newest, segment_bytes, &mut books)?;
         let mut log = Self {
             dir: dir.to_owned(),

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ type Retired = Arc<dyn Any + Send + Sync>;
 #[derive(Clone)]
 pub struct Background {
     jobs: SyncSender<Job>,
-    /// One piece of work at a time: there is always room in `jobs` for whoever has it.
+    /// Whoever has it may send one job: there is always room for that.
     turn: Arc<Semaphore>,
     retired: Arc<Mutex<Vec<Retired>>>,
 }
@@ -52,8 +52,7 @@ impl Background {
     /// # Errors
     /// When the machine has no thread left.
     pub fn start(name: &str) -> io::Result<Self> {
-        // Beside the work of whoever has the turn, a nudge of `retire`.
-        let (jobs, queue) = sync_channel(2);
+        let (jobs, queue) = sync_channel(1);
         let retired = Arc::<Mutex<Vec<Retired>>>::default();
         let shared = Arc::clone(&retired);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -81,18 +80,7 @@ impl Background {
             // Whoever asked may have gone.
             let _ = tell.send(made);
         });
-        let mut job = Some(job);
-        while let Some(waiting) = job.take() {
-            match self.jobs.try_send(waiting) {
-                Ok(()) => {}
-                // Nudges, which are gone in a moment.
-                Err(TrySendError::Full(waiting)) => {
-                    job = Some(waiting);
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                Err(TrySendError::Disconnected(_)) => return Err(gone()),
-            }
-        }
+        self.jobs.try_send(job).map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
 
@@ -106,8 +94,10 @@ impl Background {
             }
             retired.push(old);
         }
-        // When the thread has other work, it looks after that.
-        let _ = self.jobs.try_send(Box::new(|| {}));
+        // A thread that has work looks after that; one that has none is nudged.
+        if let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() {
+            let _ = self.jobs.try_send(Box::new(|| drop(turn)));
+        }
     }
 }
 
